@@ -1,0 +1,1 @@
+"""Threadline: durable LangGraph runs on your own Postgres."""

@@ -1,0 +1,27 @@
+"""Owns the loading of named SQL; what the statements mean is said in the `.sql` files themselves."""
+
+import re
+from collections.abc import Mapping
+from importlib.resources import files
+from types import MappingProxyType
+from typing import LiteralString, cast
+
+_HEADER = re.compile(r"^-- name: (?P<name>[a-z0-9_]+)\s*$", re.MULTILINE)
+
+
+def load_statements(package: str, file: str) -> Mapping[str, LiteralString]:
+    """Read `file` of `package` and return its statements by name.
+
+    A statement starts at a line `-- name: <name>` and ends at the next one. The text is shipped with the
+    package and never built from input, which is what makes the cast to `LiteralString` true.
+
+    Raises ValueError when a name appears twice.
+    """
+    text = files(package).joinpath(file).read_text("utf-8")
+    parts = _HEADER.split(text)[1:]
+    statements: dict[str, LiteralString] = {}
+    for name, body in zip(parts[::2], parts[1::2], strict=True):
+        if name in statements:
+            raise ValueError(f"{package}/{file} has two statements named {name!r}")
+        statements[name] = cast("LiteralString", body.strip())
+    return MappingProxyType(statements)
