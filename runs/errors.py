@@ -1,0 +1,100 @@
+"""Owns what can go wrong with a run, as values the API turns into statuses.
+
+    RunError
+      NotFound            ThreadNotFound  RunNotFound  AssistantNotFound  CheckpointNotFound
+      Conflict            ThreadBusy  ThreadExists  RunActive
+      Invalid             UnknownGraph  NothingToCancel is a NotFound; InvalidState
+      Gone                CursorTrimmed  ThreadGone
+      TooManyPending
+      LeaseLost           never leaves the worker
+"""
+
+from uuid import UUID
+
+
+class RunError(Exception):
+    """Something about threads and runs went wrong; the text is fit for the client."""
+
+
+class NotFound(RunError):
+    """What was asked for does not exist."""
+
+
+class ThreadNotFound(NotFound):
+    def __init__(self, thread_id: UUID) -> None:
+        super().__init__(f"Thread with ID {thread_id} not found")
+
+
+class RunNotFound(NotFound):
+    def __init__(self, run_id: UUID) -> None:
+        super().__init__(f"Run with ID {run_id} not found")
+
+
+class AssistantNotFound(NotFound):
+    def __init__(self, assistant_id: UUID | str) -> None:
+        super().__init__(f"Assistant '{assistant_id}' not found")
+
+
+class CheckpointNotFound(NotFound):
+    def __init__(self, thread_id: UUID, checkpoint_id: str) -> None:
+        super().__init__(f"Checkpoint {checkpoint_id} of thread {thread_id} not found")
+
+
+class NothingToCancel(NotFound):
+    """The run exists no more or is final already."""
+
+
+class Conflict(RunError):
+    """The request is fine, the thread's present state is against it."""
+
+
+class ThreadBusy(Conflict):
+    def __init__(self) -> None:
+        super().__init__(
+            "Thread is already running a task. Wait for it to finish or choose a different multitask strategy."
+        )
+
+
+class ThreadExists(Conflict):
+    def __init__(self, thread_id: UUID) -> None:
+        super().__init__(f"Thread with ID {thread_id} already exists")
+
+
+class Invalid(RunError):
+    """The request can never succeed as it is; the text says what instead."""
+
+
+class UnknownGraph(Invalid):
+    """The graph is not in langgraph.json, or failed to load; the text says which and where."""
+
+
+class InvalidState(Invalid):
+    """A state update the graph refuses."""
+
+
+class Gone(RunError):
+    """It was there and is not any more."""
+
+
+class ThreadGone(Gone):
+    def __init__(self, thread_id: UUID) -> None:
+        super().__init__(f"Thread with ID {thread_id} was deleted")
+
+
+class CursorTrimmed(Gone):
+    def __init__(self, cursor: int, trimmed_seq: int) -> None:
+        self.trimmed_seq = trimmed_seq
+        super().__init__(
+            f"Events up to {trimmed_seq} are no longer kept, so the stream cannot resume after {cursor}. "
+            f"Resume after {trimmed_seq}, or read the thread's state instead."
+        )
+
+
+class TooManyPending(RunError):
+    def __init__(self, limit: int, retry_after: int) -> None:
+        self.retry_after = retry_after
+        super().__init__(f"{limit} runs are waiting already. Try again in {retry_after} s.")
+
+
+class LeaseLost(RunError):
+    """A write was refused: the run belongs to somebody else now."""
