@@ -1,1 +1,1 @@
-"""."""
+"""Owns the numbered schema documents; `migrate.py` applies them."""

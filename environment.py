@@ -1,0 +1,205 @@
+"""Owns how sections are read from variables and how a bad value is told; which exist is up to `settings`."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from difflib import get_close_matches
+from math import isfinite
+from pathlib import Path
+from typing import Annotated, NamedTuple, TypeVar
+
+import psycopg
+from dotenv import dotenv_values
+from psycopg.conninfo import conninfo_to_dict
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
+from pydantic.fields import FieldInfo
+
+PREFIX = "THREADLINE_"
+
+
+class SettingsError(ValueError):
+    """A setting cannot be meant as it stands; the message names its variable, its value and what instead."""
+
+
+@dataclass(frozen=True, slots=True)
+class Expects:
+    """What a value must be, as the end of the sentence "it must be ...". The unit belongs in it."""
+
+    text: str
+
+
+class Variables(tuple[str, ...]):
+    """The names of a field: the first is the documented one, the others let people move over."""
+
+    __slots__ = ()
+
+
+class Section(BaseModel):
+    """One part's settings: frozen, made by field name in code and from variables by an `Environment`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Source(NamedTuple):
+    """Variables, and where they were found as the end of "it comes from ..."."""
+
+    origin: str
+    values: Mapping[str, str]
+
+
+class Found(NamedTuple):
+    """One variable as it was written."""
+
+    name: str
+    value: str
+    origin: str
+
+
+SectionT = TypeVar("SectionT", bound=Section)
+
+
+def variables(*names: str) -> Variables:
+    """Name the variables of a field, the documented one first."""
+    return Variables(names)
+
+
+def variables_of(info: FieldInfo) -> Variables:
+    """Return the names of a field. Raises StopIteration for a field that has none."""
+    return next(each for each in info.metadata if isinstance(each, Variables))
+
+
+def is_secret(info: FieldInfo) -> bool:
+    """Tell whether the field's value must never be shown."""
+    return "SecretStr" in str(info.annotation)
+
+
+class Environment:
+    """Reads sections from sources, the strongest first, and collects everything that is wrong with them.
+
+    An empty value counts as set to the default, so that `NAME=` switches a weaker source off.
+    """
+
+    def __init__(self, sources: Sequence[Source]) -> None:
+        self._sources = sources
+        self._known: list[str] = []
+        self.problems: list[str] = []
+
+    def read(self, section: type[SectionT]) -> SectionT:
+        """Return the section as it is set; the default one after noting problems."""
+        found = {field: self._find(info) for field, info in section.model_fields.items()}
+        values = {field: each.value for field, each in found.items() if each is not None}
+        try:
+            return section.model_validate(values)
+        except ValidationError as error:
+            for problem in error.errors(include_url=False):
+                field = str(problem["loc"][0]) if problem["loc"] else None
+                each = found[field] if field else None
+                self.problems.append(
+                    _refusal(each, section.model_fields[field])
+                    if field and each
+                    else problem["msg"].removeprefix("Value error, ")
+                )
+            return section()
+
+    def reject_misspelt(self) -> None:
+        """Note each variable with our prefix that is nearly, but not quite, one that was read."""
+        for source in self._sources:
+            for name in sorted(source.values):
+                if not name.startswith(PREFIX) or name in self._known:
+                    continue
+                for meant in get_close_matches(name, self._known, n=1, cutoff=0.9):
+                    self.problems.append(
+                        f"{name} (from {source.origin}) is no setting: did you mean {meant}?"
+                    )
+
+    def _find(self, info: FieldInfo) -> Found | None:
+        names = variables_of(info)
+        self._known.extend(names)
+        for source in self._sources:
+            present = [
+                Found(name, source.values[name].strip(), source.origin)
+                for name in names
+                if name in source.values
+            ]
+            written = [each for each in present if each.value]
+            if len({each.value for each in written}) > 1:
+                shown = " and ".join(_shown(each, info) for each in written)
+                self.problems.append(
+                    f"{shown} (from {source.origin}) are names of one setting: keep one of them"
+                )
+            if present:
+                return written[0] if written else None
+        return None
+
+
+def read_env_file(path: Path) -> Source:
+    """Read `NAME=value` lines; a missing file is an empty one. Raises SettingsError if it is unreadable."""
+    try:
+        values = dotenv_values(path, interpolate=False) if path.is_file() else {}
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(
+            f"{path} cannot be read: {error}; it must be UTF-8 text of NAME=value lines"
+        ) from error
+    return Source(str(path), {name: value or "" for name, value in values.items()})
+
+
+def _shown(found: Found, info: FieldInfo) -> str:
+    if not is_secret(info):
+        return f"{found.name}={found.value!r}"
+    scheme, mark, _ = found.value.partition("://")
+    return f"{found.name}='{scheme}://***'" if mark else f"{found.name}='***'"
+
+
+def _refusal(found: Found, info: FieldInfo) -> str:
+    expected = next(each.text for each in info.metadata if isinstance(each, Expects))
+    return f"{_shown(found, info)} (from {found.origin}) is refused: it must be {expected}"
+
+
+def _text(convert: Callable[[str], object]) -> BeforeValidator:
+    return BeforeValidator(lambda value: convert(value) if isinstance(value, str) else value)
+
+
+def _seconds(text: str) -> timedelta:
+    seconds = float(text)
+    if not isfinite(seconds):
+        raise ValueError("not a finite number")
+    return timedelta(seconds=seconds)
+
+
+def _parts(text: str) -> tuple[str, ...]:
+    return tuple(part for part in (each.strip() for each in text.split(",")) if part)
+
+
+def _conninfo(value: SecretStr | None) -> SecretStr | None:
+    text = value.get_secret_value() if value else ""
+    if "://" in text and not text.startswith(("postgresql://", "postgres://")):
+        raise ValueError("not a PostgreSQL URL")
+    try:
+        conninfo_to_dict(text)
+    except psycopg.ProgrammingError:
+        raise ValueError("not a connection string") from None
+    return value
+
+
+Count = Annotated[int, Field(ge=1), Expects("a whole number, 1 or more")]
+Flag = Annotated[bool, Expects("true or false")]
+Location = Annotated[Path, AfterValidator(Path.expanduser), Expects("a path")]
+Name = Annotated[str, Field(min_length=1), Expects("a name")]
+Host = Annotated[
+    str, Field(pattern=r"^[^\s/]+$"), Expects("a host name or an address, without scheme or port")
+]
+Port = Annotated[int, Field(ge=0, le=65535), Expects("a port from 0 to 65535")]
+Secret = Annotated[SecretStr | None, Expects("a key")]
+HttpUrl = Annotated[str | None, Field(pattern=r"^https?://\S+$"), Expects("an http:// or https:// URL")]
+Words = Annotated[tuple[str, ...], _text(_parts), Expects("a list separated by commas")]
+Delay = Annotated[
+    timedelta, _text(_seconds), Field(ge=timedelta(0)), Expects("a number of seconds, 0 or more")
+]
+Interval = Annotated[
+    timedelta, _text(_seconds), Field(gt=timedelta(0)), Expects("a number of seconds above 0")
+]
+PostgresUrl = Annotated[
+    SecretStr | None,
+    AfterValidator(_conninfo),
+    Expects("a URL such as postgresql://user:password@host:5432/name, or a libpq connection string"),
+]

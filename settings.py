@@ -1,0 +1,191 @@
+"""Owns what can be set, in which unit and why the default is what it is; the parts that use it own the rest.
+
+Only entry points call `load_settings`. Everything below them is handed a section, or one value of it.
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, model_validator
+
+from threadline.environment import (
+    Count,
+    Delay,
+    Environment,
+    Expects,
+    Flag,
+    Host,
+    HttpUrl,
+    Interval,
+    Location,
+    Name,
+    Port,
+    PostgresUrl,
+    Secret,
+    Section,
+    SettingsError,
+    Source,
+    Words,
+    read_env_file,
+    variables,
+)
+
+__all__ = [
+    "ApiSettings",
+    "DatabaseSettings",
+    "ModelSettings",
+    "ServerSettings",
+    "Settings",
+    "SettingsError",
+    "WorkerSettings",
+    "load_settings",
+]
+
+# Where no NOTIFY can arrive, looking this often is what a hint would have saved.
+POLL_WITHOUT_HINTS = timedelta(milliseconds=100)
+
+LogLevel = Annotated[
+    Literal["debug", "info", "warning", "error"],
+    BeforeValidator(lambda value: value.lower() if isinstance(value, str) else value),
+    Expects("debug, info, warning or error"),
+]
+
+
+class DatabaseSettings(Section):
+    """Where PostgreSQL is. Without `url` the program brings its own, kept under `data_dir`."""
+
+    url: Annotated[PostgresUrl, variables("DATABASE_URL", "DATABASE_URI", "POSTGRES_URI")] = None
+    # One writer per process leaves reads and claims to share these; more would only queue in PostgreSQL.
+    pool_size: Annotated[Count, variables("DATABASE_POOL_SIZE")] = 16
+    # Off: a direct connection may prepare statements, PgBouncer in transaction mode may not.
+    pooler: Annotated[Flag, variables("DATABASE_POOLER")] = False
+    # Past the pooler, for LISTEN; without it, waiting is polling.
+    direct_url: Annotated[PostgresUrl, variables("DATABASE_DIRECT_URL")] = None
+    # Only for the server of our own; unset, the packaged binaries are taken, then those on PATH.
+    bindir: Annotated[Location | None, Expects("a path"), variables("PG_BINDIR")] = None
+    # Beside the project, so that a second project has a second server.
+    data_dir: Annotated[Location, variables("THREADLINE_DATA_DIR")] = Path(".threadline")
+
+    @model_validator(mode="after")
+    def _direct_goes_past_something(self) -> "DatabaseSettings":
+        if self.direct_url is not None and self.url is None:
+            raise ValueError("DATABASE_DIRECT_URL='***' is refused: it must have DATABASE_URL beside it")
+        return self
+
+
+class ServerSettings(Section):
+    """How the commands listen and log."""
+
+    # This machine only, until somebody says otherwise: there is no sign-in by default.
+    host: Annotated[Host, variables("THREADLINE_HOST")] = "127.0.0.1"
+    # The port that clients of a deployed LangGraph Server look for; 0 takes a free one.
+    port: Annotated[Port, variables("THREADLINE_PORT", "PORT")] = 8123
+    # Add one for each core that would stay idle: each serves, claims and runs by itself.
+    workers: Annotated[Count, variables("THREADLINE_WORKERS")] = 1
+    # The file that the official tools read, too.
+    config: Annotated[Location, variables("THREADLINE_CONFIG")] = Path("langgraph.json")
+    # One line for each change of a run's state.
+    log_level: Annotated[LogLevel, variables("LOG_LEVEL")] = "info"
+    # Off: a person reads the first log, a collector the later ones.
+    log_json: Annotated[Flag, variables("LOG_JSON")] = False
+
+
+class WorkerSettings(Section):
+    """How runs are claimed, kept and stopped."""
+
+    # A run mostly waits for its model; past this many, a Python process gets slower, not busier.
+    run_concurrency: Annotated[Count, variables("THREADLINE_RUN_CONCURRENCY", "N_JOBS_PER_WORKER")] = 128
+    # A process that missed every renewal for this long is dead, and its runs are taken over.
+    lease: Annotated[Interval, variables("THREADLINE_LEASE_SECONDS")] = timedelta(seconds=3)
+    # Six chances in a lease; more than a third of it is refused.
+    lease_renew: Annotated[Interval, variables("THREADLINE_LEASE_RENEW_SECONDS")] = timedelta(seconds=0.5)
+    # Only what a lost hint costs; 0.1 by default where DATABASE_POOLER is on without DATABASE_DIRECT_URL.
+    poll: Annotated[Interval, variables("THREADLINE_POLL_SECONDS")] = timedelta(seconds=0.5)
+    # Long agent runs are normal; one that hangs must still end.
+    run_timeout: Annotated[Interval, variables("BG_JOB_TIMEOUT_SECS")] = timedelta(hours=1)
+    # Keep it under the container's stop grace period, or the container is killed while it drains.
+    drain: Annotated[Delay, variables("BG_JOB_SHUTDOWN_GRACE_PERIOD_SECS")] = timedelta(seconds=20)
+    # A run that took this many processes with it is the cause, not the victim.
+    max_attempts: Annotated[Count, variables("THREADLINE_MAX_ATTEMPTS")] = 5
+
+    @model_validator(mode="after")
+    def _renews_in_time(self) -> "WorkerSettings":
+        if self.lease_renew > self.lease / 3:
+            renew, lease = self.lease_renew.total_seconds(), self.lease.total_seconds()
+            raise ValueError(
+                f"THREADLINE_LEASE_RENEW_SECONDS='{renew:g}' is refused: it must be at most a third of "
+                f"THREADLINE_LEASE_SECONDS='{lease:g}', so that a process outlives a lost renewal"
+            )
+        return self
+
+
+class ApiSettings(Section):
+    """What clients may ask for, and how long they wait without a sign of life."""
+
+    # 8 MiB: far above any chat, and small enough for a hundred of them at once.
+    max_body_bytes: Annotated[Count, variables("THREADLINE_MAX_BODY_BYTES")] = 8 * 1024 * 1024
+    # Proxies cut connections that stay silent for 30 to 60 seconds; users doubt earlier.
+    heartbeat: Annotated[Interval, variables("THREADLINE_HEARTBEAT_SECONDS")] = timedelta(seconds=5)
+    # A longer queue is an outage that nobody has noticed yet.
+    max_pending_runs: Annotated[Count, variables("THREADLINE_MAX_PENDING_RUNS")] = 10_000
+    # Open, like the official server: a page on another port can try the API at once.
+    cors_allow_origins: Annotated[Words, variables("CORS_ALLOW_ORIGINS")] = ("*",)
+
+
+class ModelSettings(Section):
+    """Which model the shipped workflow asks. Without a key it uses its own offline one."""
+
+    openai_api_key: Annotated[Secret, variables("OPENAI_API_KEY")] = None
+    # For servers that speak the same protocol; unset, the client library's own address.
+    openai_base_url: Annotated[HttpUrl, variables("OPENAI_BASE_URL")] = None
+    # Small and cheap: planning with three tools needs no more.
+    name: Annotated[Name, variables("MODEL")] = "gpt-4o-mini"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything that can be set, by the part that it is for."""
+
+    database: DatabaseSettings = field(default_factory=DatabaseSettings)
+    server: ServerSettings = field(default_factory=ServerSettings)
+    worker: WorkerSettings = field(default_factory=WorkerSettings)
+    api: ApiSettings = field(default_factory=ApiSettings)
+    model: ModelSettings = field(default_factory=ModelSettings)
+
+
+def load_settings(
+    flags: Mapping[str, str] | None = None,
+    *,
+    environ: Mapping[str, str] = os.environ,
+    env_file: Path = Path(".env"),
+) -> Settings:
+    """Read the settings; `flags` (variable to value) win over `environ`, and that over `env_file`.
+
+    Raises SettingsError with one line for each thing that is wrong.
+    """
+    environment = Environment(
+        (
+            Source("the command line", flags or {}),
+            Source("the environment", environ),
+            read_env_file(env_file),
+        )
+    )
+    database = environment.read(DatabaseSettings)
+    worker = environment.read(WorkerSettings)
+    if database.pooler and database.direct_url is None and "poll" not in worker.model_fields_set:
+        worker = worker.model_copy(update={"poll": POLL_WITHOUT_HINTS})
+    settings = Settings(
+        database=database,
+        server=environment.read(ServerSettings),
+        worker=worker,
+        api=environment.read(ApiSettings),
+        model=environment.read(ModelSettings),
+    )
+    environment.reject_misspelt()
+    if environment.problems:
+        raise SettingsError("\n".join(environment.problems))
+    return settings

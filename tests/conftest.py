@@ -1,0 +1,75 @@
+"""Owns the databases of the tests: one real server per session, one fresh migrated database per test."""
+
+import os
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import psycopg
+import pytest
+from psycopg import sql
+from psycopg.conninfo import make_conninfo
+from threadline.checkpoints.migrate import migrate
+from threadline.checkpoints.pool import Database, Pool, open_pool
+
+FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+
+
+@pytest.fixture(scope="session")
+def server_dsn(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A conninfo with the right to create databases: TEST_DATABASE_URL, else a server of our own."""
+    if url := os.environ.get("TEST_DATABASE_URL"):
+        yield url
+        return
+    from threadline.checkpoints.embedded.server import start_server
+
+    bindir = os.environ.get("PG_BINDIR")
+    server = start_server(
+        tmp_path_factory.mktemp("pg"), bindir=Path(bindir) if bindir else None, options=FAST
+    )
+    try:
+        yield server.dsn
+    finally:
+        server.stop()
+
+
+@pytest.fixture(scope="session")
+def template_database(server_dsn: str) -> Iterator[str]:
+    """The name of a migrated database that tests copy in a few milliseconds."""
+    import asyncio
+
+    name = f"threadline_template_{uuid4().hex[:12]}"
+    with psycopg.connect(server_dsn, autocommit=True) as connection:
+        connection.execute(sql.SQL("create database {}").format(sql.Identifier(name)))
+    asyncio.run(migrate(Database(make_conninfo(server_dsn, dbname=name))))
+    yield name
+    with psycopg.connect(server_dsn, autocommit=True) as connection:
+        connection.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(name)))
+
+
+@pytest.fixture
+def dsn(server_dsn: str, template_database: str) -> Iterator[str]:
+    """The conninfo of a fresh, migrated database that nobody else uses."""
+    name = f"threadline_test_{uuid4().hex[:12]}"
+    with psycopg.connect(server_dsn, autocommit=True) as connection:
+        connection.execute(
+            sql.SQL("create database {} template {} strategy file_copy").format(
+                sql.Identifier(name), sql.Identifier(template_database)
+            )
+        )
+    yield make_conninfo(server_dsn, dbname=name)
+    with psycopg.connect(server_dsn, autocommit=True) as connection:
+        connection.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(name)))
+
+
+@pytest.fixture
+def database(dsn: str) -> Database:
+    """The fresh database as the code is handed it."""
+    return Database(dsn, pool_size=8)
+
+
+@pytest.fixture
+async def pool(database: Database) -> AsyncIterator[Pool]:
+    """An open pool of autocommit connections to the fresh database."""
+    async with open_pool(database, "test") as opened:
+        yield opened
