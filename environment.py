@@ -4,7 +4,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from difflib import get_close_matches
-from math import isfinite
 from pathlib import Path
 from typing import Annotated, NamedTuple, TypeVar
 
@@ -161,8 +160,8 @@ def _text(convert: Callable[[str], object]) -> BeforeValidator:
 
 def _seconds(text: str) -> timedelta:
     seconds = float(text)
-    if not isfinite(seconds):
-        raise ValueError("not a finite number")
+    if not abs(seconds) < timedelta.max.total_seconds():
+        raise ValueError("not a length of time")
     return timedelta(seconds=seconds)
 
 
