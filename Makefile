@@ -1,0 +1,92 @@
+# Everything here runs from `.venv`, which `make install` builds from the hashes in requirements/.
+# Needed on the machine: Python 3.11 or newer, make, and a package registry.
+
+PYTHON ?= python3
+VENV ?= .venv
+DOCS ?=
+PYTEST_ARGS ?=
+
+BIN := $(VENV)/bin
+UV := $(or $(shell command -v uv 2>/dev/null),$(BIN)/uv)
+INSTALLED := $(VENV)/installed
+export MYPYPATH := $(VENV)/mypy
+export UV_PYTHON_DOWNLOADS := never
+# A DATABASE_URL that may create databases serves the tests, too.
+export TEST_DATABASE_URL ?= $(DATABASE_URL)
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## show this list
+	@echo 'make <target>, with PYTHON=python3.13 to choose the interpreter'
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+.PHONY: install
+install: $(INSTALLED) ## build .venv; done by itself when requirements/ change
+
+.PHONY: run
+run: $(INSTALLED) ## start PostgreSQL, worker and API on 127.0.0.1:8123
+	@exec $(BIN)/threadline serve
+
+.PHONY: demo
+demo: $(INSTALLED) ## play the life of a run through HTTP and exit; DOCS=path for your own documents
+	@exec $(BIN)/threadline demo $(if $(DOCS),--docs "$(DOCS)")
+
+.PHONY: test
+test: $(INSTALLED) ## run the tests; PYTEST_ARGS='-k name' for some of them
+	$(BIN)/pytest -n 2 -m 'not slow' $(PYTEST_ARGS)
+
+.PHONY: test-slow
+test-slow: $(INSTALLED) ## run the tests that take minutes or many processes
+	$(BIN)/pytest -m slow $(PYTEST_ARGS)
+
+.PHONY: test-all-pythons
+test-all-pythons: ## run the tests on each supported Python of this machine, each in its own environment
+	@for version in 3.11 3.12 3.13; do \
+	  python="$$(.ci/find-python $$version)" || { echo "no Python $$version here: not tested on it"; continue; }; \
+	  $(MAKE) --no-print-directory test PYTHON="$$python" VENV=.venv/python$$version || exit 1; \
+	done
+
+.PHONY: check
+check: $(INSTALLED) ## formatting, lint and types: what pre-commit and CI check
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy -p threadline
+
+.PHONY: fix
+fix: $(INSTALLED) ## format, and mend what the linter can mend
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+.PHONY: bench
+bench: $(INSTALLED) ## measure against the official saver in one sitting; writes bench/results/
+	$(BIN)/python bench/run.py
+
+.PHONY: lock
+lock: $(UV) ## resolve pyproject.toml anew into requirements/
+	@$(call compile,runtime,pyproject.toml)
+	@$(call compile,dev,pyproject.toml --extra embedded --extra dev --constraint requirements/runtime.txt)
+	@$(call compile,uv,requirements/uv.in)
+
+.PHONY: clean
+clean: ## remove what can be made again, .venv and the embedded database among it
+	rm -rf $(VENV) .threadline .mypy_cache .ruff_cache .pytest_cache build dist *.egg-info
+
+# Universal: one file for every platform and Python. Nothing of this machine's registry is written down.
+compile = $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes $(LOCK_ARGS) \
+  --no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock' \
+  --output-file requirements/$(1).txt $(2)
+
+$(INSTALLED): requirements/dev.txt pyproject.toml | $(BIN)/python $(UV)
+	$(UV) pip sync --quiet --python $(BIN)/python --require-hashes requirements/dev.txt
+	$(UV) pip install --quiet --python $(BIN)/python --no-deps --editable .
+	@mkdir -p $(VENV)/mypy && ln -sfn "$(CURDIR)" $(VENV)/mypy/threadline
+	@touch $@
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo 'Threadline needs Python 3.11 or newer; $(PYTHON) is not. Name one: make PYTHON=python3.13' >&2; exit 1; }
+	$(PYTHON) -m venv $(if $(filter $(BIN)/uv,$(UV)),,--without-pip) $(VENV)
+
+$(BIN)/uv: | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt
