@@ -10,7 +10,7 @@ select pg_advisory_unlock(%(key)s)
 
 -- name: invalid_indexes
 -- A CREATE INDEX CONCURRENTLY that was cut short leaves an invalid index that IF NOT EXISTS would keep.
-select format('drop index concurrently if exists %%I.%%I', n.nspname, c.relname)
+select format('drop index concurrently if exists %I.%I', n.nspname, c.relname)
 from pg_index i
 join pg_class c on c.oid = i.indexrelid
 join pg_class t on t.oid = i.indrelid

@@ -162,22 +162,22 @@ class LogEvent(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class LogRow:
-    """What one flush wrote of one run: events numbered `first_seq` to `last_seq`, payloads laid end to end."""
+    """What one flush wrote of one run: events numbered `first_seq` to `last_seq`, payloads laid end to end.
+
+    `contents` has one `[name, payload length in bytes, time in microseconds since the epoch]` per event.
+    """
 
     thread_id: UUID
     first_seq: int
     last_seq: int
     run_id: UUID
-    names: list[str]
-    lengths: list[int]
-    times: list[int]
+    contents: list[tuple[str, int, int]]
     payload: bytes
 
     def events(self, after: int = 0) -> Iterator[LogEvent]:
         """Yield the events with a number greater than `after`."""
         start = 0
-        for i, (name, length, time) in enumerate(zip(self.names, self.lengths, self.times, strict=True)):
-            seq = self.first_seq + i
+        for seq, (name, length, time) in enumerate(self.contents, self.first_seq):
             if seq > after:
                 yield LogEvent(seq, self.run_id, name, self.payload[start : start + length], time)
             start += length

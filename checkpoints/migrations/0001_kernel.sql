@@ -90,9 +90,9 @@ create table run_events (
     first_seq bigint not null,
     last_seq bigint not null,
     run_id uuid not null,
-    names text[] not null,
-    lengths integer[] not null,
-    times bigint[] not null, -- microseconds since the epoch, on the clock of the process that took the event
+    -- [[name, bytes, time], ...]: one entry per event; time in microseconds since the epoch, on the clock of
+    -- the process that took the event; the payloads lie end to end in `payload`
+    contents json not null,
     payload bytea not null,
     primary key (thread_id, last_seq)
 );
