@@ -46,7 +46,7 @@ def list_migrations() -> list[Migration]:
     found = []
     for entry in files("threadline.checkpoints.migrations").iterdir():
         if match := _FILE.match(entry.name):
-            text = cast("LiteralString", entry.read_text("utf-8"))
+            text = entry.read_text("utf-8")
             found.append(Migration(int(match["number"]), match["name"], text))
     found.sort(key=lambda migration: migration.number)
     if [migration.number for migration in found] != list(range(1, len(found) + 1)):
@@ -77,9 +77,7 @@ async def verify(pool: Pool) -> None:
         applied = await _applied(connection)
     missing = [f"{m.number:04}_{m.name}" for m in list_migrations() if m.number not in applied]
     if missing:
-        raise MigrationError(
-            f"the database lacks migrations {', '.join(missing)}: run `threadline migrate` first"
-        )
+        raise MigrationError(f"the database lacks migrations {', '.join(missing)}: run `threadline migrate` first")
 
 
 async def _take_lock(connection: AsyncConnection, wait: float) -> None:

@@ -3,12 +3,15 @@
 import os
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from shutil import rmtree
+from tempfile import mkdtemp
 from uuid import uuid4
 
 import psycopg
 import pytest
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
+
 from threadline.checkpoints.migrate import migrate
 from threadline.checkpoints.pool import Database, Pool, open_pool
 
@@ -16,7 +19,7 @@ FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
 
 
 @pytest.fixture(scope="session")
-def server_dsn(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def server_dsn() -> Iterator[str]:
     """A conninfo with the right to create databases: TEST_DATABASE_URL, else a server of our own."""
     if url := os.environ.get("TEST_DATABASE_URL"):
         yield url
@@ -24,13 +27,14 @@ def server_dsn(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     from threadline.checkpoints.embedded.server import start_server
 
     bindir = os.environ.get("PG_BINDIR")
-    server = start_server(
-        tmp_path_factory.mktemp("pg"), bindir=Path(bindir) if bindir else None, options=FAST
-    )
+    # Not below pytest's own folder: that one is closed to the user PostgreSQL runs as when we are root.
+    data_dir = Path(mkdtemp(prefix="threadline-pg-"))
+    server = start_server(data_dir, bindir=Path(bindir) if bindir else None, options=FAST)
     try:
         yield server.dsn
     finally:
         server.stop()
+        rmtree(data_dir)
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,7 @@ import psycopg
 import pytest
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
+
 from threadline.checkpoints.migrate import MigrationError, list_migrations, migrate, verify
 from threadline.checkpoints.pool import Database, open_pool
 
@@ -40,9 +41,7 @@ async def test_an_unmigrated_database_is_refused_with_the_command_that_helps(emp
 
 async def test_an_index_left_half_built_is_built_again(dsn: str) -> None:
     with psycopg.connect(dsn, autocommit=True) as connection:
-        connection.execute(
-            "update pg_index set indisvalid = false where indexrelid = 'store_prefix_idx'::regclass"
-        )
+        connection.execute("update pg_index set indisvalid = false where indexrelid = 'store_prefix_idx'::regclass")
         connection.execute("delete from store_migrations where v >= 1")
         await migrate(Database(dsn))
         row = connection.execute(

@@ -1,0 +1,150 @@
+"""Owns how entries of many runs become the array parameters of one flush."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from threadline.checkpoints.buffer import BlobRow, CheckpointRow, Entry, Finish, RunBuffer, WriteRow
+
+Parameters = dict[str, Any]
+
+
+@dataclass(slots=True, eq=False)
+class Share:
+    """What one run has in a batch."""
+
+    buffer: RunBuffer
+    entries: list[Entry]
+    contents: list[tuple[str, int, int]]
+    payload: bytes
+
+    @property
+    def finish(self) -> Finish | None:
+        return self.entries[-1].finish if self.entries else None
+
+
+def gather(buffers: Iterable[RunBuffer], max_bytes: int, max_rows: int) -> list[Share]:
+    """Take ready entries of `buffers` until the limits are reached."""
+    shares: list[Share] = []
+    for buffer in buffers:
+        entries = buffer.take(max_bytes, max_rows)
+        if not entries:
+            continue
+        shares.append(make_share(buffer, entries))
+        max_bytes -= sum(entry.size for entry in entries)
+        max_rows -= sum(entry.rows for entry in entries)
+        if max_bytes <= 0 or max_rows <= 0:
+            break
+    return shares
+
+
+def make_share(buffer: RunBuffer, entries: list[Entry]) -> Share:
+    """Lay the events of `entries` end to end."""
+    events = [event for entry in entries for event in entry.events]
+    contents = [(name, len(data), time) for name, data, time in events]
+    return Share(buffer, entries, contents, b"".join([data for _, data, _ in events]))
+
+
+def bind(shares: Sequence[Share]) -> Parameters:
+    """Return the parameters of the `flush` statement, all of its arrays in step."""
+    parameters: Parameters = {}
+    parameters.update(_bind_fences(shares))
+    parameters.update(_bind_checkpoints(shares))
+    parameters.update(_bind_writes(shares))
+    parameters.update(_bind_events(shares))
+    parameters.update(_bind_finishes(shares))
+    return parameters
+
+
+def _bind_fences(shares: Sequence[Share]) -> Parameters:
+    fences = [share.buffer.fence for share in shares]
+    finishes = [share.finish for share in shares]
+    return {
+        "thread_id": [fence.thread_id for fence in fences],
+        "run_id": [fence.run_id for fence in fences],
+        "epoch": [fence.epoch for fence in fences],
+        "events": [len(share.contents) for share in shares],
+        "checkpointed": [any(entry.checkpoints for entry in share.entries) for share in shares],
+        "finishing": [finish is not None for finish in finishes],
+        "cancel_known": [finish is not None and finish.cancel_known for finish in finishes],
+    }
+
+
+def _bind_checkpoints(shares: Sequence[Share]) -> Parameters:
+    # A statement cannot touch one row twice: of one key's checkpoints the last counts, of its blobs the first.
+    checkpoints: dict[tuple[int, str, str], CheckpointRow] = {}
+    blobs: dict[tuple[int, str, str, str], BlobRow] = {}
+    for ord_, share in enumerate(shares, 1):
+        for entry in share.entries:
+            for row in entry.checkpoints:
+                checkpoints[ord_, row.ns, row.id] = row
+            for blob in entry.blobs:
+                blobs.setdefault((ord_, blob.ns, blob.channel, blob.version), blob)
+    return {
+        "c_ord": [key[0] for key in checkpoints],
+        "c_ns": [row.ns for row in checkpoints.values()],
+        "c_id": [row.id for row in checkpoints.values()],
+        "c_parent": [row.parent for row in checkpoints.values()],
+        "c_checkpoint": [row.checkpoint for row in checkpoints.values()],
+        "c_metadata": [row.metadata for row in checkpoints.values()],
+        "b_ord": [key[0] for key in blobs],
+        "b_ns": [blob.ns for blob in blobs.values()],
+        "b_channel": [blob.channel for blob in blobs.values()],
+        "b_version": [blob.version for blob in blobs.values()],
+        "b_type": [blob.type for blob in blobs.values()],
+        "b_blob": [blob.blob for blob in blobs.values()],
+    }
+
+
+def _bind_writes(shares: Sequence[Share]) -> Parameters:
+    # Keeping: the first write of a key counts. Overwriting: the last, and it beats a keeping one.
+    kept: dict[tuple[int, str, str, str, int], WriteRow] = {}
+    overwriting: dict[tuple[int, str, str, str, int], WriteRow] = {}
+    for ord_, share in enumerate(shares, 1):
+        for entry in share.entries:
+            for row in entry.writes:
+                key = (ord_, row.ns, row.id, row.task, row.idx)
+                if row.overwrite:
+                    overwriting[key] = row
+                else:
+                    kept.setdefault(key, row)
+    for key in overwriting:
+        kept.pop(key, None)
+    return {**_bind_write_rows("w", kept), **_bind_write_rows("o", overwriting)}
+
+
+def _bind_write_rows(prefix: str, rows: dict[tuple[int, str, str, str, int], WriteRow]) -> Parameters:
+    return {
+        f"{prefix}_ord": [key[0] for key in rows],
+        f"{prefix}_ns": [row.ns for row in rows.values()],
+        f"{prefix}_id": [row.id for row in rows.values()],
+        f"{prefix}_task": [row.task for row in rows.values()],
+        f"{prefix}_path": [row.path for row in rows.values()],
+        f"{prefix}_idx": [row.idx for row in rows.values()],
+        f"{prefix}_channel": [row.channel for row in rows.values()],
+        f"{prefix}_type": [row.type for row in rows.values()],
+        f"{prefix}_blob": [row.blob for row in rows.values()],
+    }
+
+
+def _bind_events(shares: Sequence[Share]) -> Parameters:
+    logged = [(ord_, share) for ord_, share in enumerate(shares, 1) if share.contents]
+    return {
+        "e_ord": [ord_ for ord_, _ in logged],
+        "e_contents": [orjson.dumps(share.contents).decode() for _, share in logged],
+        "e_payload": [share.payload for _, share in logged],
+    }
+
+
+def _bind_finishes(shares: Sequence[Share]) -> Parameters:
+    finishes = [(ord_, share.finish) for ord_, share in enumerate(shares, 1) if share.finish]
+    return {
+        "f_ord": [ord_ for ord_, _ in finishes],
+        "f_status": [finish.status for _, finish in finishes if finish],
+        "f_error": [finish.error for _, finish in finishes if finish],
+        "f_thread_status": [finish.thread_status for _, finish in finishes if finish],
+        "f_values": [finish.values for _, finish in finishes if finish],
+        "f_interrupts": [finish.interrupts for _, finish in finishes if finish],
+    }

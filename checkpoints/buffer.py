@@ -1,0 +1,224 @@
+"""Owns what one run has not committed yet: rows and events in the order they happened, with their waiters.
+
+The group-commit writer takes entries from the front; nothing here talks to a database.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from time import time_ns
+from typing import NamedTuple
+from uuid import UUID
+
+SPLIT_BYTES = 256 * 1024  # events that report no write start a new entry beyond this size
+BULK_BYTES = 512 * 1024  # an entry this large never travels with others
+
+
+class Fence(NamedTuple):
+    """The right to write to a thread: the head row must name this run and this epoch."""
+
+    thread_id: UUID
+    run_id: UUID
+    epoch: int
+
+
+class FencedOut(Exception):
+    """The head of the thread names another run or a later epoch; nothing of this run is written any more."""
+
+
+class CancelRequested(Exception):
+    """The run was asked to stop before its end was written; the worker has to carry that out first."""
+
+
+class CheckpointRow(NamedTuple):
+    """One row for `checkpoints`; `checkpoint` and `metadata` are JSON text."""
+
+    ns: str
+    id: str
+    parent: str | None
+    checkpoint: str
+    metadata: str
+
+
+class BlobRow(NamedTuple):
+    """One row for `checkpoint_blobs`."""
+
+    ns: str
+    channel: str
+    version: str
+    type: str
+    blob: bytes | None
+
+
+class WriteRow(NamedTuple):
+    """One row for `checkpoint_writes`; `overwrite` is the official saver's rule for its special channels."""
+
+    ns: str
+    id: str
+    task: str
+    path: str
+    idx: int
+    channel: str
+    type: str
+    blob: bytes
+    overwrite: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """The end of a run. `values`, `interrupts` and `error` are JSON text; `values` None keeps the thread's.
+
+    `cancel_known` says that the worker has seen the cancel request the head may carry.
+    """
+
+    status: str
+    thread_status: str
+    values: str | None
+    interrupts: str
+    error: str | None
+    cancel_known: bool = False
+
+
+@dataclass(slots=True, eq=False)
+class Entry:
+    """What is committed together or not at all. An entry that is not `ready` holds back those behind it."""
+
+    ready: bool = True
+    checkpoints: list[CheckpointRow] = field(default_factory=list)
+    blobs: list[BlobRow] = field(default_factory=list)
+    writes: list[WriteRow] = field(default_factory=list)
+    events: list[tuple[str, bytes, int]] = field(default_factory=list)
+    finish: Finish | None = None
+    size: int = 0
+    waiter: asyncio.Future[None] | None = None
+
+    @property
+    def rows(self) -> int:
+        return len(self.checkpoints) + len(self.blobs) + len(self.writes) + 1
+
+    def add_event(self, name: str, data: bytes) -> None:
+        self.events.append((name, data, time_ns() // 1000))
+        self.size += len(data) + 32
+
+    def add_rows(
+        self,
+        checkpoints: list[CheckpointRow],
+        blobs: list[BlobRow],
+        writes: list[WriteRow],
+    ) -> None:
+        self.checkpoints += checkpoints
+        self.blobs += blobs
+        self.writes += writes
+        self.size += sum(len(row.checkpoint) + len(row.metadata) for row in checkpoints)
+        self.size += sum(len(row.blob or b"") for row in blobs)
+        self.size += sum(len(row.blob) for row in writes)
+
+    def settle(self, error: Exception | None) -> None:
+        """Tell the waiter, if there is one, that the entry is committed or why it never will be."""
+        if self.waiter is not None and not self.waiter.done():
+            if error is None:
+                self.waiter.set_result(None)
+            else:
+                self.waiter.set_exception(error)
+                self.waiter.exception()  # marks it retrieved: a waiter cancelled meanwhile asks no more
+
+
+class RunBuffer:
+    """The uncommitted entries of one run, first in first out.
+
+    `on_dirty` is called when there is something to take; `on_fenced_out` once, when the database refused a
+    write, so that the worker can stop the run from outside.
+    """
+
+    def __init__(
+        self,
+        fence: Fence,
+        on_dirty: Callable[["RunBuffer"], None],
+        on_fenced_out: Callable[[], None],
+    ) -> None:
+        self.fence = fence
+        self.bulk = False
+        self.pending_bytes = 0
+        self._entries: deque[Entry] = deque()
+        self._on_dirty = on_dirty
+        self._on_fenced_out = on_fenced_out
+        self._fenced_out: FencedOut | None = None
+
+    def add_event(self, name: str, data: bytes, *, bound: bool = False) -> None:
+        """Append an event. A `bound` one reports the rows appended last and is committed with them."""
+        last = self._entries[-1] if self._entries else None
+        if last is None or not (last.ready or bound) or (last.size > SPLIT_BYTES and not bound) or last.finish:
+            last = Entry()
+            self._entries.append(last)
+        last.add_event(name, data)
+        self.pending_bytes += len(data) + 32
+        self._on_dirty(self)
+
+    def add(self, entry: Entry) -> Entry:
+        """Append an entry of its own; one that is not ready holds back what comes after it."""
+        if self._fenced_out is not None:
+            raise self._fenced_out
+        self._entries.append(entry)
+        self.pending_bytes += entry.size
+        self._on_dirty(self)
+        return entry
+
+    def release(self, entry: Entry, added_bytes: int = 0) -> None:
+        """Make a held entry ready, now that what it reports has been added to it."""
+        entry.ready = True
+        self.pending_bytes += added_bytes
+        self._on_dirty(self)
+
+    def drop_events(self, entry: Entry) -> None:
+        """Forget the events of a held entry: what they report was not written and never will be."""
+        self.pending_bytes -= entry.size
+        entry.events.clear()
+        entry.size = 0
+        self.release(entry)
+
+    async def committed(self, entry: Entry) -> None:
+        """Wait until `entry` is committed.
+
+        Raises FencedOut or CancelRequested, or the database's error when it refused the entry's content.
+        """
+        if self._fenced_out is not None:
+            raise self._fenced_out
+        if entry.waiter is None:
+            entry.waiter = asyncio.get_running_loop().create_future()
+        await asyncio.shield(entry.waiter)
+
+    def take(self, max_bytes: int, max_rows: int) -> list[Entry]:
+        """Remove and return entries from the front, at least one if one is ready, within the limits."""
+        taken: list[Entry] = []
+        size = rows = 0
+        while self._entries and self._entries[0].ready:
+            entry = self._entries[0]
+            if taken and (size + entry.size > max_bytes or rows + entry.rows > max_rows or entry.size > BULK_BYTES):
+                break
+            size += entry.size
+            rows += entry.rows
+            taken.append(self._entries.popleft())
+        self.pending_bytes -= size
+        return taken
+
+    def put_back(self, entries: list[Entry]) -> None:
+        """Return entries that could not be written yet to the front."""
+        self._entries.extendleft(reversed(entries))
+        self.pending_bytes += sum(entry.size for entry in entries)
+        self._on_dirty(self)
+
+    @property
+    def next_size(self) -> int:
+        """Bytes of the first entry if it is ready, else -1."""
+        return self._entries[0].size if self._entries and self._entries[0].ready else -1
+
+    def fence_out(self, taken: list[Entry]) -> None:
+        """The database refused a write: fail every waiter and stop the run from outside, once."""
+        if self._fenced_out is None:
+            self._fenced_out = FencedOut(f"run {self.fence.run_id} no longer owns its thread")
+            self._on_fenced_out()
+        for entry in (*taken, *self._entries):
+            entry.settle(self._fenced_out)
+        self._entries.clear()
+        self.pending_bytes = 0

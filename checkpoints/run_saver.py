@@ -1,0 +1,163 @@
+"""Owns the saver of a run: fenced, and committed together with the events that report what it saves."""
+
+from collections import deque
+from collections.abc import Coroutine, Sequence
+from typing import Any
+
+from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.base import (
+    ChannelVersions,
+    Checkpoint,
+    CheckpointMetadata,
+    CheckpointTuple,
+    get_checkpoint_id,
+)
+from langgraph.checkpoint.serde.base import SerializerProtocol
+from psycopg_pool import AsyncConnectionPool
+
+from threadline.checkpoints.buffer import Entry, RunBuffer
+from threadline.checkpoints.clock import raise_checkpoint_floor
+from threadline.checkpoints.rows import encode_checkpoint, encode_writes
+from threadline.checkpoints.saver import ThreadSaver
+
+
+class RunSaver(ThreadSaver):
+    """The saver of one run: what it writes is fenced, and is committed together with the events that report it.
+
+    `fresh` says that the thread never had a checkpoint, which saves reading what cannot be there.
+    """
+
+    def __init__(
+        self,
+        pool: AsyncConnectionPool[Any],
+        buffer: RunBuffer,
+        *,
+        fresh: bool,
+        serde: SerializerProtocol | None = None,
+        pooler: bool = False,
+    ) -> None:
+        super().__init__(pool, serde=serde, pooler=pooler)
+        self._buffer = buffer
+        self._thread_id = str(buffer.fence.thread_id)
+        self._fresh = fresh
+        self._floor: str | None = None
+        self._held: dict[str, deque[Entry]] = {}
+        self._written: set[tuple[str, str]] = set()
+        self._namespaces: set[str] = set()
+
+    # What the recorder of the run's events asks and says.
+
+    def saves(self, ns: str) -> bool:
+        """Whether the graph at this namespace keeps checkpoints with us."""
+        return ns in self._namespaces
+
+    def hold(self, ns: str) -> Entry:
+        """Return the entry for events that report the next checkpoint of `ns`; it waits for that checkpoint."""
+        held = self._held.setdefault(ns, deque())
+        held.append(self._buffer.add(Entry(ready=False)))
+        return held[-1]
+
+    def held(self, ns: str) -> Entry | None:
+        """Return the newest entry that waits for a checkpoint of `ns`."""
+        held = self._held.get(ns)
+        return held[-1] if held else None
+
+    def has_written(self, ns: str, checkpoint_id: str) -> bool:
+        """Whether that checkpoint was loaded or written already, so that nothing need wait for it."""
+        return (ns, checkpoint_id) in self._written
+
+    def release_held(self) -> None:
+        """No more checkpoints will come: let go of the events that were waiting for one."""
+        for held in self._held.values():
+            while held:
+                self._buffer.release(held.popleft())
+
+    # What LangGraph calls.
+
+    async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
+        """Read a checkpoint; what it loads of this thread sets the floor that new checkpoint ids stay above."""
+        configurable = config["configurable"]
+        ns = configurable.get("checkpoint_ns", "")
+        if str(configurable["thread_id"]) != self._thread_id:
+            return await super().aget_tuple(config)
+        seen = ns in self._held
+        self._namespaces.add(ns)
+        self._held.setdefault(ns, deque())
+        addressed = get_checkpoint_id(config)
+        if self._fresh and not addressed and not (seen and any(key[0] == ns for key in self._written)):
+            return None
+        found = await super().aget_tuple(config)
+        if ns == "" and self._floor is None and not self._fresh:
+            self._floor = await self._find_floor(found, addressed)
+        if found is not None:
+            self._written.add((ns, found.checkpoint["id"]))
+        return found
+
+    async def _find_floor(self, found: CheckpointTuple | None, addressed: str | None) -> str:
+        latest = (
+            await self.latest_checkpoint_id(self._thread_id) if addressed or found is None else found.checkpoint["id"]
+        )
+        if latest:
+            raise_checkpoint_floor(latest)
+        return latest or ""
+
+    def aput_writes(
+        self,
+        config: RunnableConfig,
+        writes: Sequence[tuple[str, Any]],
+        task_id: str,
+        task_path: str = "",
+    ) -> Coroutine[Any, Any, None]:
+        """Take the writes at the call, not when the result is awaited.
+
+        LangGraph submits this call and emits the events that report the writes right after it, in one go;
+        taken here, rows and events lie in one entry and are committed together.
+        """
+        configurable = config["configurable"]
+        if str(configurable["thread_id"]) != self._thread_id:
+            return super().aput_writes(config, writes, task_id, task_path)
+        try:
+            entry = Entry()
+            entry.add_rows([], [], encode_writes(self.serde, config, writes, task_id, task_path))
+            return self._buffer.committed(self._buffer.add(entry))
+        except Exception as error:  # whatever a value's own code raises belongs to the caller who awaits
+            return _fail(error)
+
+    async def aput(
+        self,
+        config: RunnableConfig,
+        checkpoint: Checkpoint,
+        metadata: CheckpointMetadata,
+        new_versions: ChannelVersions,
+    ) -> RunnableConfig:
+        """Save a checkpoint together with the held events that report it; returns when it is committed.
+
+        Raises FencedOut when the run has lost its thread, ValueError for an id below the thread's latest.
+        """
+        configurable = config["configurable"]
+        if str(configurable["thread_id"]) != self._thread_id:
+            return await super().aput(config, checkpoint, metadata, new_versions)
+        ns = configurable.get("checkpoint_ns", "")
+        held = self._held.setdefault(ns, deque())
+        entry = held.popleft() if held else Entry()
+        try:
+            if ns == "" and self._floor and checkpoint["id"] < self._floor:
+                raise ValueError(f"checkpoint {checkpoint['id']} is older than the thread's latest, {self._floor}")
+            row, blobs = encode_checkpoint(self.serde, config, checkpoint, metadata, new_versions)
+        except BaseException:
+            if not entry.ready:
+                self._buffer.drop_events(entry)
+            raise
+        size = entry.size
+        entry.add_rows([row], blobs, [])
+        if entry.ready:
+            self._buffer.add(entry)
+        else:
+            self._buffer.release(entry, entry.size - size)
+        self._written.add((ns, checkpoint["id"]))
+        await self._buffer.committed(entry)
+        return {"configurable": {"thread_id": self._thread_id, "checkpoint_ns": ns, "checkpoint_id": checkpoint["id"]}}
+
+
+async def _fail(error: Exception) -> None:
+    raise error

@@ -1,0 +1,117 @@
+"""Owns the saver outside a run: the official one without its lock, and with what it lacks.
+
+The format is LangGraph's own, so either reads what the other wrote. It leans on the private name `_cursor` of
+the official saver, which is pinned and covered by the conformance suite.
+"""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.base import ChannelVersions, Checkpoint, CheckpointMetadata
+from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
+from langgraph.checkpoint.serde.base import SerializerProtocol
+from psycopg import AsyncConnection, AsyncCursor
+from psycopg.rows import DictRow, dict_row
+from psycopg_pool import AsyncConnectionPool
+
+from threadline.checkpoints.rows import encode_checkpoint
+from threadline.checkpoints.serde import make_serializer
+from threadline.checkpoints.statements import load_statements
+
+_SQL = load_statements("threadline.checkpoints", "saver.sql")
+
+
+class ThreadSaver(AsyncPostgresSaver):
+    """LangGraph's Postgres saver with pool size as its concurrency, plus copy_thread and delete_for_runs.
+
+    Takes a pool, or one connection to work inside the caller's transaction. Its writes are not fenced: use
+    it where no run can be active, or while the thread's head is held.
+    """
+
+    def __init__(
+        self,
+        connections: AsyncConnectionPool[Any] | AsyncConnection[Any],
+        *,
+        serde: SerializerProtocol | None = None,
+        pooler: bool = False,
+    ) -> None:
+        super().__init__(connections, serde=serde or make_serializer())
+        if pooler:
+            self.supports_pipeline = False
+
+    @asynccontextmanager
+    async def _cursor(self, *, pipeline: bool = False) -> AsyncIterator[AsyncCursor[DictRow]]:
+        """The official one queues every caller behind one lock; the pool is the queue here."""
+        if isinstance(self.conn, AsyncConnection):
+            # In the caller's transaction, where statements follow each other anyway.
+            async with self.lock, self.conn.cursor(binary=True, row_factory=dict_row) as cursor:
+                yield cursor
+            return
+        async with self.conn.connection() as connection:
+            if not pipeline:
+                async with connection.cursor(binary=True, row_factory=dict_row) as cursor:
+                    yield cursor
+            elif self.supports_pipeline:
+                async with (
+                    connection.pipeline(),
+                    connection.transaction(),
+                    connection.cursor(binary=True, row_factory=dict_row) as cursor,
+                ):
+                    yield cursor
+            else:
+                async with (
+                    connection.transaction(),
+                    connection.cursor(binary=True, row_factory=dict_row) as cursor,
+                ):
+                    yield cursor
+
+    async def aput(
+        self,
+        config: RunnableConfig,
+        checkpoint: Checkpoint,
+        metadata: CheckpointMetadata,
+        new_versions: ChannelVersions,
+    ) -> RunnableConfig:
+        """Save a checkpoint as the official saver does, except that text `jsonb` cannot hold becomes a blob."""
+        thread_id = config["configurable"]["thread_id"]
+        row, blobs = encode_checkpoint(self.serde, config, checkpoint, metadata, new_versions)
+        async with self._cursor(pipeline=True) as cursor:
+            if blobs:
+                await cursor.executemany(self.UPSERT_CHECKPOINT_BLOBS_SQL, [(thread_id, *blob) for blob in blobs])
+            await cursor.execute(self.UPSERT_CHECKPOINTS_SQL, (thread_id, *row))
+        return {"configurable": {"thread_id": thread_id, "checkpoint_ns": row.ns, "checkpoint_id": row.id}}
+
+    async def latest_checkpoint_id(self, thread_id: str) -> str | None:
+        """Return the greatest checkpoint id of the thread's root namespace."""
+        async with self._cursor() as cursor:
+            await cursor.execute(_SQL["latest_checkpoint_id"], {"thread_id": thread_id})
+            row = await cursor.fetchone()
+        return row["max"] if row else None
+
+    async def acopy_thread(self, source_thread_id: str, target_thread_id: str) -> None:
+        """Copy every checkpoint, value and pending write of one thread to another."""
+        parameters = {"source": source_thread_id, "target": target_thread_id}
+        async with self._cursor() as cursor, cursor.connection.transaction():
+            for name in ("copy_blobs", "copy_writes", "copy_checkpoints"):
+                await cursor.execute(_SQL[name], parameters)
+
+    async def adelete_for_runs(self, run_ids: Sequence[str], *, thread_id: str | None = None) -> None:
+        """Delete the checkpoints whose metadata names one of `run_ids`, and what only they refer to.
+
+        Without `thread_id` every thread is searched, which reads the whole table.
+        """
+        async with self._cursor() as cursor, cursor.connection.transaction():
+            await cursor.execute(
+                _SQL["lock_runs_checkpoints"],
+                {"run_ids": [str(run_id) for run_id in run_ids], "thread_id": thread_id},
+            )
+            rows = await cursor.fetchall()
+            gone = {
+                "thread_id": [row["thread_id"] for row in rows],
+                "ns": [row["checkpoint_ns"] for row in rows],
+                "id": [row["checkpoint_id"] for row in rows],
+            }
+            for name in ("delete_writes", "delete_checkpoints", "delete_orphaned_blobs"):
+                await cursor.execute(_SQL[name], gone)
