@@ -11,6 +11,8 @@ UV := $(or $(shell command -v uv 2>/dev/null),$(BIN)/uv)
 INSTALLED := $(VENV)/installed
 export MYPYPATH := $(VENV)/mypy
 export UV_PYTHON_DOWNLOADS := never
+# The machine's own certificates count, as they do for pip: companies have authorities of their own.
+export UV_SYSTEM_CERTS ?= true
 # A DATABASE_URL that may create databases serves the tests, too.
 export TEST_DATABASE_URL ?= $(DATABASE_URL)
 

@@ -107,25 +107,19 @@ class Environment:
                 if not name.startswith(PREFIX) or name in self._known:
                     continue
                 for meant in get_close_matches(name, self._known, n=1, cutoff=0.9):
-                    self.problems.append(
-                        f"{name} (from {source.origin}) is no setting: did you mean {meant}?"
-                    )
+                    self.problems.append(f"{name} (from {source.origin}) is no setting: did you mean {meant}?")
 
     def _find(self, info: FieldInfo) -> Found | None:
         names = variables_of(info)
         self._known.extend(names)
         for source in self._sources:
             present = [
-                Found(name, source.values[name].strip(), source.origin)
-                for name in names
-                if name in source.values
+                Found(name, source.values[name].strip(), source.origin) for name in names if name in source.values
             ]
             written = [each for each in present if each.value]
             if len({each.value for each in written}) > 1:
                 shown = " and ".join(_shown(each, info) for each in written)
-                self.problems.append(
-                    f"{shown} (from {source.origin}) are names of one setting: keep one of them"
-                )
+                self.problems.append(f"{shown} (from {source.origin}) are names of one setting: keep one of them")
             if present:
                 return written[0] if written else None
         return None
@@ -136,9 +130,7 @@ def read_env_file(path: Path) -> Source:
     try:
         values = dotenv_values(path, interpolate=False) if path.is_file() else {}
     except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(
-            f"{path} cannot be read: {error}; it must be UTF-8 text of NAME=value lines"
-        ) from error
+        raise SettingsError(f"{path} cannot be read: {error}; it must be UTF-8 text of NAME=value lines") from error
     return Source(str(path), {name: value or "" for name, value in values.items()})
 
 
@@ -184,19 +176,13 @@ Count = Annotated[int, Field(ge=1), Expects("a whole number, 1 or more")]
 Flag = Annotated[bool, Expects("true or false")]
 Location = Annotated[Path, AfterValidator(Path.expanduser), Expects("a path")]
 Name = Annotated[str, Field(min_length=1), Expects("a name")]
-Host = Annotated[
-    str, Field(pattern=r"^[^\s/]+$"), Expects("a host name or an address, without scheme or port")
-]
+Host = Annotated[str, Field(pattern=r"^[^\s/]+$"), Expects("a host name or an address, without scheme or port")]
 Port = Annotated[int, Field(ge=0, le=65535), Expects("a port from 0 to 65535")]
 Secret = Annotated[SecretStr | None, Expects("a key")]
 HttpUrl = Annotated[str | None, Field(pattern=r"^https?://\S+$"), Expects("an http:// or https:// URL")]
 Words = Annotated[tuple[str, ...], _text(_parts), Expects("a list separated by commas")]
-Delay = Annotated[
-    timedelta, _text(_seconds), Field(ge=timedelta(0)), Expects("a number of seconds, 0 or more")
-]
-Interval = Annotated[
-    timedelta, _text(_seconds), Field(gt=timedelta(0)), Expects("a number of seconds above 0")
-]
+Delay = Annotated[timedelta, _text(_seconds), Field(ge=timedelta(0)), Expects("a number of seconds, 0 or more")]
+Interval = Annotated[timedelta, _text(_seconds), Field(gt=timedelta(0)), Expects("a number of seconds above 0")]
 PostgresUrl = Annotated[
     SecretStr | None,
     AfterValidator(_conninfo),

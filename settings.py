@@ -88,7 +88,7 @@ class ServerSettings(Section):
     workers: Annotated[Count, variables("THREADLINE_WORKERS")] = 1
     # The file that the official tools read, too.
     config: Annotated[Location, variables("THREADLINE_CONFIG")] = Path("langgraph.json")
-    # One line for each change of a run's state.
+    # One line for each change of a run's state; debug adds what happens between.
     log_level: Annotated[LogLevel, variables("LOG_LEVEL")] = "info"
     # Off: a person reads the first log, a collector the later ones.
     log_json: Annotated[Flag, variables("LOG_JSON")] = False
