@@ -13,15 +13,16 @@ from packaging.utils import canonicalize_name
 
 from threadline.tests.source import ROOT, Module, files, modules, pyproject, requirements
 
-# A folder may import itself and these. `cli` and other root modules put the parts together.
+# A folder may import itself and these; of the settings, the type of a section that it is handed.
+# `cli` and other root modules put the parts together.
 MAY_IMPORT = {
     "graphs": set(),
     "checkpoints": set(),
     "environment": set(),
     "settings": {"environment"},
-    "runs": {"graphs", "checkpoints"},
+    "runs": {"graphs", "checkpoints", "settings"},
     "replay": {"runs", "graphs", "checkpoints"},
-    "api": {"runs", "replay", "graphs.registry", "checkpoints.pool"},
+    "api": {"runs", "replay", "graphs.registry", "checkpoints.pool", "settings"},
 }
 LONGEST_MODULE = 300
 LONGEST_FUNCTION = 60
@@ -161,6 +162,16 @@ def test_no_statement_is_written_in_python() -> None:
 def test_every_package_folder_is_shipped() -> None:
     folders = {".".join(("threadline", *path.parent.parts)) for path in files() if path.name == "__init__.py"}
     assert set(pyproject()["tool"]["setuptools"]["packages"]) == folders
+
+
+def test_every_file_beside_the_code_is_shipped() -> None:
+    setuptools = pyproject()["tool"]["setuptools"]
+    shipped = setuptools["package-data"]["*"]
+    for package in set(setuptools["packages"]) - {"threadline"}:
+        folder = ROOT.joinpath(*package.split(".")[1:])
+        beside = [each for each in folder.iterdir() if each.is_file() and each.suffix != ".py"]
+        left_out = [each.name for each in beside if not any(each.match(pattern) for pattern in shipped)]
+        assert not left_out, f"name them under package-data in pyproject.toml, or an installed {package} misses them"
 
 
 def test_every_direct_dependency_is_imported() -> None:
