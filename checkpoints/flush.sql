@@ -13,18 +13,6 @@
 --   * A finish meets a cancel request on the locked head: a run that was asked to stop and does not know it
 --     yet (cancel_known) is not finished but refused.
 
--- name: register_writer
--- Said on every new connection: a writer that is known keeps its number.
-insert into writers (writer_id, batch) values (%(writer_id)s, %(batch)s) on conflict (writer_id) do nothing
-
--- name: read_batch
--- Waits for the writer's transaction that may still be committing: a plain read could be too early.
-select batch from writers where writer_id = %(writer_id)s for update
-
--- name: use_generic_plan
--- The flush is planned once: its plan does not depend on the arrays, planning it costs more than running it.
-set plan_cache_mode = force_generic_plan
-
 -- name: flush
 -- See the top of this file. Answers ord, thread_id, last_seq, inflight for every run that was not refused.
 -- A head row that somebody holds for long must not hold up the whole batch, hence the local lock_timeout.

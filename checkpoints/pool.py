@@ -42,6 +42,7 @@ class Database:
             "keepalives_idle": 20,
             "keepalives_interval": 5,
             "keepalives_count": 4,
+            "tcp_user_timeout": 30_000,  # milliseconds; what was sent and not acknowledged
         }
 
     async def connect(self, name: str, *, direct: bool = False) -> AsyncConnection[TupleRow]:

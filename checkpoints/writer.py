@@ -11,13 +11,14 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import NamedTuple
-from uuid import UUID, uuid4
+from uuid import UUID
 
-from psycopg import AsyncConnection, Error
+from psycopg import Error
 from psycopg.rows import TupleRow
 
 from threadline.checkpoints.batch import Share, bind, gather, make_share
 from threadline.checkpoints.buffer import BULK_BYTES, CancelRequested, Fence, RunBuffer
+from threadline.checkpoints.journal import FIRST_PAUSE, LOCK_TIMEOUT, LONGEST_PAUSE, Journal, may_repeat
 from threadline.checkpoints.pool import Database
 from threadline.checkpoints.statements import load_statements
 
@@ -25,14 +26,7 @@ logger = logging.getLogger("threadline.writer")
 
 MAX_BYTES = 4 * 1024 * 1024
 MAX_ROWS = 2_000
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.02, 1.0  # seconds between attempts while the database cannot take the batch
 _SQL = load_statements("threadline.checkpoints", "flush.sql")
-
-# The statement may succeed if it is repeated as it is: conflicts, lock waits, shutdowns, lost connections,
-# a full disk, too many connections, a standby that is being promoted.
-_REPEATABLE_CLASSES = ("40", "08", "57", "53", "58")
-_REPEATABLE_STATES = ("25006",)
-_LOCK_TIMEOUT = "55P03"
 
 
 class Committed(NamedTuple):
@@ -62,13 +56,10 @@ class Lane:
     """One connection that commits batches one after the other."""
 
     def __init__(self, database: Database, name: str, on_commit: OnCommit, linger: timedelta) -> None:
-        self._database = database
+        self._journal = Journal(database, f"writer/{name}")
         self._name = name
         self._on_commit = on_commit
         self._linger = linger
-        self._connection: AsyncConnection[TupleRow] | None = None
-        self._writer_id = uuid4()
-        self._batch = 0
         self._dirty: dict[RunBuffer, None] = {}
         self._wake = asyncio.Event()
         self._idle = asyncio.Event()
@@ -86,8 +77,8 @@ class Lane:
         await self._idle.wait()
 
     async def close(self) -> None:
-        if self._connection is not None:
-            await self._connection.close()
+        """Close the connection."""
+        await self._journal.close()
 
     async def run(self) -> None:
         """Commit for ever; cancelling it between batches loses nothing that was acknowledged."""
@@ -126,73 +117,32 @@ class Lane:
 
     async def _commit(self, shares: Sequence[Share]) -> None:
         """Write `shares`, whatever it takes; content the database refuses fails its own entries only."""
-        pause = _FIRST_PAUSE
-        doubtful = False
+        pause = FIRST_PAUSE
+        parameters = {"linger": self._linger, **bind(shares)}
         while True:
             try:
-                answers = await self._attempt(shares, doubtful)
+                rows = await self._journal.execute(_SQL["flush"], parameters)
+                if rows is None:
+                    answers = await self._reconstruct(shares)
+                else:
+                    answers = {row[0]: _Answer(row[2], row[3]) for row in rows}
                 break
             except (Error, OSError) as error:
-                doubtful = self._connection is None or self._connection.broken
-                state = getattr(error, "sqlstate", None)
-                if not doubtful and state is not None and not _is_repeatable(state):
+                if not may_repeat(error):
                     await self._isolate(shares, error)
                     return
-                logger.warning("writer.retry", extra={"lane": self._name, "sqlstate": state, "error": str(error)})
+                logger.warning("writer.retry", extra={"lane": self._name, "error": repr(error)})
                 await asyncio.sleep(pause)
-                pause = min(pause * 2, _LONGEST_PAUSE)
+                pause = min(pause * 2, LONGEST_PAUSE)
         await self._settle(shares, answers)
 
-    async def _attempt(self, shares: Sequence[Share], doubtful: bool) -> dict[int, _Answer]:
-        """Send the batch once, or find out that it was committed although its answer got lost."""
-        connection = await self._connect()
-        if doubtful and await self._was_committed(connection):
-            return await self._reconstruct(connection, shares)
-        cursor = await connection.execute(
-            _SQL["flush"],
-            {
-                "writer_id": self._writer_id,
-                "batch": self._batch + 1,
-                "linger": self._linger,
-                **bind(shares),
-            },
-        )
-        answers = {row[0]: _Answer(row[2], row[3]) for row in await cursor.fetchall()}
-        self._batch += 1
-        return answers
-
-    async def _was_committed(self, connection: AsyncConnection[TupleRow]) -> bool:
-        cursor = await connection.execute(_SQL["read_batch"], {"writer_id": self._writer_id})
-        row = await cursor.fetchone()
-        return row is not None and row[0] == self._batch + 1
-
-    async def _reconstruct(self, connection: AsyncConnection[TupleRow], shares: Sequence[Share]) -> dict[int, _Answer]:
-        """The batch was committed: find out which of its runs were in it and which refused."""
-        self._batch += 1
-        rows = await _read_fences(connection, shares)
+    async def _reconstruct(self, shares: Sequence[Share]) -> dict[int, _Answer]:
+        """The batch was committed and its answer lost: find out which runs were in it and which refused."""
         return {
             ord_: _Answer(last_seq, inflight, known=False)
-            for ord_, held, _, ended, last_seq, inflight in rows
+            for ord_, held, _, ended, last_seq, inflight in await self._read_fences(shares)
             if (ended if shares[ord_ - 1].finish else held)
         }
-
-    async def _connect(self) -> AsyncConnection[TupleRow]:
-        if self._connection is not None and not self._connection.broken:
-            return self._connection
-        if self._connection is not None:
-            await self._connection.close()
-        connection = await self._database.connect(f"writer/{self._name}")
-        if not self._database.pooler:
-            connection.prepare_threshold = 0
-            await connection.execute(_SQL["use_generic_plan"])
-        await connection.execute(_SQL["register_writer"], {"writer_id": self._writer_id, "batch": self._batch})
-        self._connection = connection
-        return connection
-
-    async def _forget_connection(self) -> None:
-        if self._connection is not None:
-            await self._connection.close()
-            self._connection = None
 
     async def _isolate(self, shares: Sequence[Share], error: Error | OSError) -> None:
         """The database refused something in the batch: narrow it down to the run, then to the entry."""
@@ -201,7 +151,7 @@ class Lane:
                 await self._commit([share])
             return
         share = shares[0]
-        if getattr(error, "sqlstate", None) == _LOCK_TIMEOUT:
+        if getattr(error, "sqlstate", None) == LOCK_TIMEOUT:
             self._postpone(share)
         elif len(share.entries) > 1:
             for entry in share.entries:
@@ -233,14 +183,7 @@ class Lane:
 
     async def _refuse(self, shares: Sequence[Share]) -> None:
         """Tell apart a lost fence and a finish that met a cancel request."""
-        while True:
-            try:
-                rows = await _read_fences(await self._connect(), shares)
-                break
-            except (Error, OSError) as error:
-                logger.warning("writer.retry", extra={"lane": self._name, "error": str(error)})
-                await asyncio.sleep(_FIRST_PAUSE)
-        for ord_, held, cancelled, *_ in rows:
+        for ord_, held, cancelled, *_ in await self._read_fences(shares):
             share = shares[ord_ - 1]
             if held and cancelled and share.finish is not None:
                 share.buffer.put_back(share.entries[:-1])
@@ -248,26 +191,25 @@ class Lane:
             elif held:
                 # Nothing was wrong with the run: our row in `writers` was gone.
                 share.buffer.put_back(share.entries)
-                await self._forget_connection()
+                await self._journal.close()
             else:
                 share.buffer.fence_out(share.entries)
 
-
-def _is_repeatable(state: str) -> bool:
-    return state[:2] in _REPEATABLE_CLASSES or state in _REPEATABLE_STATES
-
-
-async def _read_fences(connection: AsyncConnection[TupleRow], shares: Sequence[Share]) -> list[TupleRow]:
-    fences = [share.buffer.fence for share in shares]
-    cursor = await connection.execute(
-        _SQL["read_fences"],
-        {
+    async def _read_fences(self, shares: Sequence[Share]) -> list[TupleRow]:
+        fences = [share.buffer.fence for share in shares]
+        parameters = {
             "thread_id": [fence.thread_id for fence in fences],
             "run_id": [fence.run_id for fence in fences],
             "epoch": [fence.epoch for fence in fences],
-        },
-    )
-    return await cursor.fetchall()
+        }
+        while True:
+            try:
+                connection = await self._journal.connect()
+                cursor = await connection.execute(_SQL["read_fences"], parameters)
+                return await cursor.fetchall()
+            except (Error, OSError) as error:
+                logger.warning("writer.retry", extra={"lane": self._name, "error": repr(error)})
+                await asyncio.sleep(FIRST_PAUSE)
 
 
 def _describe(share: Share, answer: _Answer) -> Committed:
