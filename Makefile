@@ -40,7 +40,7 @@ test: $(INSTALLED) ## run the tests; PYTEST_ARGS='-k name' for some of them
 
 .PHONY: test-slow
 test-slow: $(INSTALLED) ## run the tests that take minutes or many processes
-	$(BIN)/pytest -m slow $(PYTEST_ARGS)
+	$(BIN)/pytest -m slow -o faulthandler_timeout=900 $(PYTEST_ARGS)
 
 .PHONY: test-all-pythons
 test-all-pythons: ## run the tests on each supported Python of this machine, each in its own environment
