@@ -91,13 +91,10 @@ class Environment:
             return section.model_validate(values)
         except ValidationError as error:
             for problem in error.errors(include_url=False):
-                field = str(problem["loc"][0]) if problem["loc"] else None
-                each = found[field] if field else None
-                self.problems.append(
-                    _refusal(each, section.model_fields[field])
-                    if field and each
-                    else problem["msg"].removeprefix("Value error, ")
-                )
+                field = str(problem["loc"][0]) if problem["loc"] else ""
+                written = found.get(field)
+                told = _refusal(written, section.model_fields[field]) if written else problem["msg"]
+                self.problems.append(told.removeprefix("Value error, "))
             return section()
 
     def reject_misspelt(self) -> None:
