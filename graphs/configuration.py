@@ -1,0 +1,182 @@
+"""Owns langgraph.json: which keys it may have, their checks, and the paths in it.
+
+Importing the graphs it names is left to `registry`; what the run-time sections mean (`auth`, `http`,
+`store`, ...) is left to whoever acts on them.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+from uuid import UUID
+
+from dotenv import dotenv_values
+
+from threadline.graphs.errors import ConfigurationError
+
+RUNTIME_SECTIONS = frozenset(
+    {"store", "checkpointer", "auth", "encryption", "priority", "http", "webhooks", "ui", "ui_config"}
+)
+BUILD_KEYS = frozenset(
+    {
+        "python_version",
+        "node_version",
+        "api_version",
+        "base_image",
+        "image_distro",
+        "pip_config_file",
+        "pip_installer",
+        "source",
+        "dockerfile_lines",
+        "keep_pkg_tools",
+    }
+)
+READ_KEYS = frozenset({"$schema", "graphs", "env", "dependencies"})
+
+
+@dataclass(frozen=True, slots=True)
+class GraphSource:
+    """Where a graph comes from: a variable in a file (`file`) or in an importable module (`module`)."""
+
+    graph_id: str
+    variable: str
+    file: Path | None = None
+    module: str | None = None
+    description: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Configuration:
+    """A checked langgraph.json.
+
+    `env` is only read, never applied. `folders` are the dependencies that are folders, in order; the others
+    are `requirements`, which whoever builds the image installs. `sections` holds the run-time sections as
+    they stand. `unused_keys` are keys of the official format that this package does not act on (sections
+    included); `unknown_keys` are in no format and most likely typing errors.
+    """
+
+    path: Path
+    graphs: Mapping[str, GraphSource]
+    env: Mapping[str, str] = field(default_factory=dict)
+    folders: tuple[Path, ...] = ()
+    requirements: tuple[str, ...] = ()
+    sections: Mapping[str, Any] = field(default_factory=dict)
+    unused_keys: tuple[str, ...] = ()
+    unknown_keys: tuple[str, ...] = ()
+
+    @property
+    def folder(self) -> Path:
+        """The folder that relative paths in the file start from."""
+        return self.path.parent
+
+
+def load_configuration(path: Path) -> Configuration:
+    """Read and check a langgraph.json.
+
+    Raises ConfigurationError, which names the file, the key and what to write instead. A graph file that does
+    not exist is not an error here: it concerns only its own graph and shows when the graphs are imported.
+    """
+    path = path.resolve()
+    content = _read(path)
+    folders, requirements = _dependencies(path, content.get("dependencies", []))
+    return Configuration(
+        path=path,
+        graphs=MappingProxyType(_graphs(path, content.get("graphs"))),
+        env=MappingProxyType(_env(path, content.get("env") or {})),
+        folders=folders,
+        requirements=requirements,
+        sections=MappingProxyType({key: content[key] for key in content if key in RUNTIME_SECTIONS}),
+        unused_keys=tuple(key for key in content if key in RUNTIME_SECTIONS | BUILD_KEYS),
+        unknown_keys=tuple(key for key in content if key not in RUNTIME_SECTIONS | BUILD_KEYS | READ_KEYS),
+    )
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        raise ConfigurationError(path, "", "the file does not exist; create it or name another one") from None
+    except OSError as error:
+        raise ConfigurationError(path, "", f"the file cannot be read: {error.strerror}") from None
+    except ValueError as error:
+        raise ConfigurationError(path, "", f"not valid JSON: {error}") from None
+    if not isinstance(content, dict):
+        raise ConfigurationError(path, "", 'must be a JSON object such as {"graphs": {...}}')
+    return content
+
+
+def _graphs(path: Path, entries: object) -> dict[str, GraphSource]:
+    if not isinstance(entries, dict) or not entries:
+        raise ConfigurationError(path, "graphs", 'must name at least one graph, e.g. {"agent": "./agent.py:graph"}')
+    return {graph_id: _graph(path, graph_id, entry) for graph_id, entry in entries.items()}
+
+
+def _graph(path: Path, graph_id: str, entry: object) -> GraphSource:
+    key = f"graphs.{graph_id}"
+    if not graph_id.strip():
+        raise ConfigurationError(path, key, "a graph needs a name")
+    if _is_uuid(graph_id):
+        raise ConfigurationError(path, key, "a UUID would be taken for an assistant's id; choose another name")
+    location, description = entry, None
+    if isinstance(entry, dict):
+        location, description = entry.get("path"), entry.get("description")
+        key += ".path"
+    if description is not None and not isinstance(description, str):
+        raise ConfigurationError(path, f"graphs.{graph_id}.description", "must be a string")
+    if not isinstance(location, str):
+        raise ConfigurationError(
+            path, key, 'must be "./file.py:variable" or {"path": "./file.py:variable", "description": "..."}'
+        )
+    place, _, variable = location.rpartition(":")
+    if not place or not variable.isidentifier():
+        raise ConfigurationError(
+            path, key, f'{location!r} must name a variable, as in "./agent.py:graph" or "package.module:graph"'
+        )
+    if _names_a_module(place):
+        return GraphSource(graph_id, variable, module=place, description=description)
+    return GraphSource(graph_id, variable, file=(path.parent / place).resolve(), description=description)
+
+
+def _names_a_module(place: str) -> bool:
+    is_dotted = all(part.isidentifier() for part in place.split("."))
+    return is_dotted and not place.endswith((".py", ".js", ".ts", ".mjs"))
+
+
+def _is_uuid(text: str) -> bool:
+    try:
+        UUID(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _env(path: Path, entry: object) -> dict[str, str]:
+    if isinstance(entry, str):
+        file = path.parent / entry
+        if not file.is_file():
+            raise ConfigurationError(path, "env", f"{entry!r} does not exist; create it or leave `env` out")
+        return {name: value for name, value in dotenv_values(file).items() if value is not None}
+    if not isinstance(entry, dict):
+        raise ConfigurationError(path, "env", 'must be an object of strings or the path of a file like ".env"')
+    for name, value in entry.items():
+        if not isinstance(value, str):
+            raise ConfigurationError(path, f"env.{name}", f'must be a string, e.g. "{value}"')
+    return entry
+
+
+def _dependencies(path: Path, entries: object) -> tuple[tuple[Path, ...], tuple[str, ...]]:
+    if not isinstance(entries, list) or not all(isinstance(entry, str) for entry in entries):
+        raise ConfigurationError(path, "dependencies", 'must be a list of strings, e.g. ["."]')
+    folders: list[Path] = []
+    requirements: list[str] = []
+    for entry in entries:
+        folder = (path.parent / entry).resolve()
+        if folder.is_dir():
+            folders.append(folder)
+        elif entry.startswith("."):
+            raise ConfigurationError(path, "dependencies", f"{entry!r} is not a folder beside this file")
+        else:
+            requirements.append(entry)
+    return tuple(folders), tuple(requirements)

@@ -1,0 +1,158 @@
+"""Owns the graphs a process can run: each imported once, each handed out as a copy bound to a saver and store.
+
+Running the copy is left to `runs`. A graph that cannot be imported stands aside with its error; the others run.
+"""
+
+import copy
+import logging
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from types import MappingProxyType
+from typing import Any
+from uuid import UUID, uuid5
+
+from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.base import BaseCheckpointSaver
+from langgraph.graph import StateGraph
+from langgraph.pregel import Pregel
+from langgraph.store.base import BaseStore
+from langgraph_sdk.auth.types import BaseUser
+from langgraph_sdk.runtime import AccessContext
+
+from threadline.graphs.allowlist import Allowlist, schema_allowlist
+from threadline.graphs.configuration import Configuration, GraphSource
+from threadline.graphs.errors import GraphImportError, UnknownGraph
+from threadline.graphs.factories import Call, Factory, Graph, as_graph, read_factory
+from threadline.graphs.loading import load_variable, place_of, put_on_path
+
+logger = logging.getLogger("threadline.graphs")
+
+Saver = BaseCheckpointSaver[Any]
+
+# LangGraph Server's namespace for the assistants it makes itself: one digit off the standard's URL namespace.
+_SYSTEM_ASSISTANTS = UUID("6ba7b821-9dad-11d1-80b4-00c04fd430c8")
+
+# LangGraph's name for a graph that was compiled without one.
+_UNNAMED = "LangGraph"
+
+
+def system_assistant_id(graph_id: str) -> UUID:
+    """The id of the assistant that exists for each graph; the same on every LangGraph server."""
+    return uuid5(_SYSTEM_ASSISTANTS, graph_id)
+
+
+class Registry:
+    """The graphs of one langgraph.json.
+
+    Making it imports them, after putting the configuration's folders at the front of `sys.path`. It never
+    raises for a graph: see `errors`.
+    """
+
+    def __init__(self, configuration: Configuration) -> None:
+        self._configuration = configuration
+        self._graphs: dict[str, Graph | Factory] = {}
+        self._allowlists: dict[str, Allowlist] = {}
+        self._errors: dict[str, GraphImportError] = {}
+        put_on_path([*configuration.folders, configuration.folder])
+        for source in configuration.graphs.values():
+            self._load(source)
+
+    @property
+    def graph_ids(self) -> tuple[str, ...]:
+        """All graphs in langgraph.json's order, those that failed to import included."""
+        return tuple(self._configuration.graphs)
+
+    @property
+    def errors(self) -> Mapping[str, GraphImportError]:
+        """Why a graph could not be imported, by graph id."""
+        return MappingProxyType(self._errors)
+
+    def description(self, graph_id: str) -> str | None:
+        """What langgraph.json says about the graph. Raises UnknownGraph."""
+        if graph_id not in self._configuration.graphs:
+            raise UnknownGraph(graph_id, self.graph_ids)
+        return self._configuration.graphs[graph_id].description
+
+    def open_graph(
+        self,
+        graph_id: str,
+        *,
+        checkpointer: Saver | None,
+        store: BaseStore | None,
+        config: RunnableConfig,
+        context_kind: AccessContext,
+        user: BaseUser | None = None,
+        context: Any = None,
+    ) -> AbstractAsyncContextManager[Graph]:
+        """A copy of the graph that uses this checkpointer and store, whatever it was compiled with.
+
+        The copy belongs to the caller; the original is shared and stays as it is. `config`, `user`, `context`
+        and `context_kind` reach only a factory. `user` defaults to the one in
+        `config["configurable"]["langgraph_auth_user"]`.
+
+        Raises UnknownGraph or GraphImportError at once; entering raises NotAGraph or what a factory raises.
+        """
+        found = self._find(graph_id)
+        if isinstance(found, Pregel):
+            return nullcontext(_bind(found, graph_id, checkpointer, store))
+        if user is None:
+            user = config.get("configurable", {}).get("langgraph_auth_user")
+        return self._make(found, checkpointer, Call(config, context_kind, store, user, context))
+
+    def schema_allowlist(self, graph_id: str) -> Allowlist:
+        """The (module, name) of the classes a strict checkpoint serialiser must allow for this graph.
+
+        A factory's graph is known only once it was made: ask inside `open_graph`, which adds what the new graph
+        declares to what earlier ones did. Raises UnknownGraph or GraphImportError.
+        """
+        self._find(graph_id)
+        return self._allowlists.get(graph_id, frozenset())
+
+    def _find(self, graph_id: str) -> Graph | Factory:
+        found = self._graphs.get(graph_id)
+        if found is not None:
+            return found
+        if graph_id in self._errors:
+            raise self._errors[graph_id].with_traceback(None)
+        raise UnknownGraph(graph_id, self.graph_ids)
+
+    def _load(self, source: GraphSource) -> None:
+        folder = self._configuration.folder
+        try:
+            value = load_variable(source, folder)
+            try:
+                self._add(source.graph_id, value)
+            except Exception as error:  # whatever a foreign graph raises concerns that graph alone
+                file, line = place_of(source, value, folder)
+                raise GraphImportError(source.graph_id, file, line, str(error)) from error
+        except GraphImportError as error:
+            self._errors[source.graph_id] = error
+            facts = {"graph_id": source.graph_id, "file": error.file, "line": error.line, "error": error.text}
+            logger.error("graph.import_failed", exc_info=error, extra=facts)
+
+    def _add(self, graph_id: str, value: object) -> None:
+        if isinstance(value, Pregel | StateGraph):
+            graph = as_graph(graph_id, value)
+            self._allowlists[graph_id] = schema_allowlist(graph)
+            self._graphs[graph_id] = graph
+        elif callable(value):
+            self._graphs[graph_id] = read_factory(graph_id, value)
+        else:
+            raise TypeError(f"{type(value).__name__} is neither a graph nor a function that makes one")
+
+    @asynccontextmanager
+    async def _make(self, factory: Factory, checkpointer: Saver | None, call: Call) -> AsyncIterator[Graph]:
+        async with factory.open(call) as graph:
+            known = self._allowlists.get(factory.graph_id, frozenset())
+            self._allowlists[factory.graph_id] = known | schema_allowlist(graph)
+            yield _bind(graph, factory.graph_id, checkpointer, call.store)
+
+
+def _bind(graph: Graph, graph_id: str, checkpointer: Saver | None, store: BaseStore | None) -> Graph:
+    # Not `graph.copy()`: it takes seven times as long and forgets the strict allow-list and the output mappers.
+    bound = copy.copy(graph)
+    bound.checkpointer = checkpointer
+    bound.store = store
+    if bound.name == _UNNAMED:
+        bound.name = graph_id
+    return bound
