@@ -1,7 +1,7 @@
 """Owns the saver of a run: fenced, and committed together with the events that report what it saves."""
 
 from collections import deque
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 from langchain_core.runnables import RunnableConfig
@@ -13,6 +13,7 @@ from langgraph.checkpoint.base import (
     get_checkpoint_id,
 )
 from langgraph.checkpoint.serde.base import SerializerProtocol
+from langgraph.checkpoint.serde.types import RESUME
 from psycopg_pool import AsyncConnectionPool
 
 from threadline.checkpoints.buffer import Entry, RunBuffer
@@ -20,11 +21,14 @@ from threadline.checkpoints.clock import raise_checkpoint_floor
 from threadline.checkpoints.rows import encode_checkpoint, encode_writes
 from threadline.checkpoints.saver import ThreadSaver
 
+NO_TASK = "00000000-0000-0000-0000-000000000000"  # whose writes are the input's own
+
 
 class RunSaver(ThreadSaver):
     """The saver of one run: what it writes is fenced, and is committed together with the events that report it.
 
-    `fresh` says that the thread never had a checkpoint, which saves reading what cannot be there.
+    `fresh` says that the thread never had a checkpoint, which saves reading what cannot be there. `answered`
+    says that an earlier attempt has used up the answer the run brought: it is not given to a second question.
     """
 
     def __init__(
@@ -33,10 +37,12 @@ class RunSaver(ThreadSaver):
         buffer: RunBuffer,
         *,
         fresh: bool,
+        answered: bool = False,
         serde: SerializerProtocol | None = None,
         pooler: bool = False,
     ) -> None:
         super().__init__(pool, serde=serde, pooler=pooler)
+        self._answered = answered
         self._buffer = buffer
         self._thread_id = str(buffer.fence.thread_id)
         self._fresh = fresh
@@ -44,6 +50,7 @@ class RunSaver(ThreadSaver):
         self._held: dict[str, deque[Entry]] = {}
         self._written: set[tuple[str, str]] = set()
         self._namespaces: set[str] = set()
+        self.on_writes: Callable[[str, str, bool], None] = lambda ns, task_id, taken: None
 
     # What the recorder of the run's events asks and says.
 
@@ -89,9 +96,10 @@ class RunSaver(ThreadSaver):
         found = await super().aget_tuple(config)
         if ns == "" and self._floor is None and not self._fresh:
             self._floor = await self._find_floor(found, addressed)
-        if found is not None:
-            self._written.add((ns, found.checkpoint["id"]))
-        return found
+        if found is None:
+            return None
+        self._written.add((ns, found.checkpoint["id"]))
+        return _without_answer(found) if self._answered else found
 
     async def _find_floor(self, found: CheckpointTuple | None, addressed: str | None) -> str:
         latest = (
@@ -116,12 +124,16 @@ class RunSaver(ThreadSaver):
         configurable = config["configurable"]
         if str(configurable["thread_id"]) != self._thread_id:
             return super().aput_writes(config, writes, task_id, task_path)
+        ns = configurable.get("checkpoint_ns", "")
         try:
             entry = Entry()
             entry.add_rows([], [], encode_writes(self.serde, config, writes, task_id, task_path))
-            return self._buffer.committed(self._buffer.add(entry))
+            self._buffer.add(entry)
         except Exception as error:  # whatever a value's own code raises belongs to the caller who awaits
+            self.on_writes(ns, task_id, False)
             return _fail(error)
+        self.on_writes(ns, task_id, True)
+        return self._buffer.committed(entry)
 
     async def aput(
         self,
@@ -157,6 +169,13 @@ class RunSaver(ThreadSaver):
         self._written.add((ns, checkpoint["id"]))
         await self._buffer.committed(entry)
         return {"configurable": {"thread_id": self._thread_id, "checkpoint_ns": ns, "checkpoint_id": checkpoint["id"]}}
+
+
+def _without_answer(found: CheckpointTuple) -> CheckpointTuple:
+    writes = found.pending_writes or []
+    return found._replace(
+        pending_writes=[write for write in writes if not (write[0] == NO_TASK and write[1] == RESUME)]
+    )
 
 
 async def _fail(error: Exception) -> None:

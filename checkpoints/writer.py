@@ -26,6 +26,7 @@ logger = logging.getLogger("threadline.writer")
 
 MAX_BYTES = 4 * 1024 * 1024
 MAX_ROWS = 2_000
+DRAIN_SECONDS = 5.0  # at the end of the process; what is not committed then was never acknowledged
 _SQL = load_statements("threadline.checkpoints", "flush.sql")
 
 
@@ -248,23 +249,20 @@ class GroupWriter:
         await self._bulk.drain()
 
     @asynccontextmanager
-    async def running(self) -> AsyncIterator["GroupWriter"]:
-        """Commit in the background for the length of the block; on the way out, drain and stop."""
+    async def running(self) -> AsyncIterator[list[asyncio.Task[None]]]:
+        """Commit in the background for the length of the block; yields the tasks. On the way out, drain and stop."""
         tasks = [
             asyncio.create_task(lane.run(), name=f"writer/{name}")
             for name, lane in (("fast", self._fast), ("bulk", self._bulk))
         ]
-        drain = None
         try:
-            yield self
+            yield tasks
             drain = asyncio.create_task(self.drain(), name="writer/drain")
-            await asyncio.wait([drain, *tasks], return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait([drain, *tasks], return_when=asyncio.FIRST_COMPLETED, timeout=DRAIN_SECONDS)
+            drain.cancel()
         finally:
-            for task in (*tasks, *([drain] if drain else [])):
+            for task in tasks:
                 task.cancel()
-            results = await asyncio.gather(*tasks, return_exceptions=True)
+            await asyncio.gather(*tasks, return_exceptions=True)
             await self._fast.close()
             await self._bulk.close()
-        for result in results:
-            if isinstance(result, Exception):
-                raise result

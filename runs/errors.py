@@ -1,12 +1,12 @@
 """Owns what can go wrong with a run, as values the API turns into statuses.
 
-    RunError
-      NotFound            ThreadNotFound  RunNotFound  AssistantNotFound  CheckpointNotFound
-      Conflict            ThreadBusy  ThreadExists  RunActive
-      Invalid             UnknownGraph  NothingToCancel is a NotFound; InvalidState
-      Gone                CursorTrimmed  ThreadGone
-      TooManyPending
-      LeaseLost           never leaves the worker
+RunError
+  NotFound            ThreadNotFound  RunNotFound  AssistantNotFound  CheckpointNotFound
+  Conflict            ThreadBusy  ThreadExists  RunActive
+  Invalid             UnknownGraph  NothingToCancel is a NotFound; InvalidState
+  Gone                CursorTrimmed  ThreadGone
+  TooManyPending
+  LeaseLost           never leaves the worker
 """
 
 from uuid import UUID

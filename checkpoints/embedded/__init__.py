@@ -10,14 +10,8 @@ from threadline.checkpoints.embedded.errors import (
     EmbeddedServerError,
     ServerStartFailed,
 )
-from threadline.checkpoints.embedded.server import (
-    EmbeddedServer,
-    ExitReason,
-    ServerExit,
-    attach,
-    run_server,
-    start_server,
-)
+from threadline.checkpoints.embedded.postmaster import ExitReason, ServerExit
+from threadline.checkpoints.embedded.server import EmbeddedServer, attach, run_server, start_server
 
 __all__ = [
     "Binaries",

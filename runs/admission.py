@@ -1,0 +1,265 @@
+"""Owns the door: runs that arrive together are accepted by one statement, and claimed by it where there is room.
+
+What `admit` promises is said in `queue.sql`.
+"""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from time import time_ns
+from typing import Any, Protocol
+from uuid import UUID
+
+import orjson
+from psycopg import Error
+
+from threadline.checkpoints.journal import FIRST_PAUSE, LOCK_TIMEOUT, LONGEST_PAUSE, Journal, may_repeat
+from threadline.checkpoints.pool import Database
+from threadline.checkpoints.statements import load_statements
+from threadline.runs.encoding import encode
+from threadline.runs.errors import RunError, ThreadBusy, ThreadNotFound
+from threadline.runs.model import METADATA, Claim, JsonObject, LogRow, MultitaskStrategy, Run, RunRequest, RunStatus
+
+logger = logging.getLogger("threadline.admission")
+
+MAX_BATCH = 256
+_SQL = load_statements("threadline.runs", "queue.sql")
+
+
+@dataclass(slots=True, eq=False)
+class _Asked:
+    request: RunRequest
+    kwargs: str
+    metadata: str
+    inherited: str
+    answer: asyncio.Future[Run]
+    claim: bool = False
+
+
+class Executor(Protocol):
+    """What the worker of this process offers to runs that are claimed as they arrive."""
+
+    def reserve(self) -> bool:
+        """Set a place aside if there is one."""
+
+    def give_back(self) -> None:
+        """Return a place that was set aside."""
+
+    def start(self, claim: Claim) -> None:
+        """Execute the run on the place set aside for it."""
+
+
+class Admission:
+    """One connection through which this process accepts runs, batch after batch."""
+
+    def __init__(
+        self,
+        database: Database,
+        process_id: UUID,
+        executor: Executor | None,
+        on_events: Callable[[LogRow], None],
+    ) -> None:
+        """Without `executor` every run is left pending for the workers of other processes."""
+        self._journal = Journal(database, "admission")
+        self._process_id = process_id
+        self._executor = executor
+        self._on_events = on_events
+        self._asked: deque[_Asked] = deque()
+        self._wake = asyncio.Event()
+
+    async def admit(self, request: RunRequest) -> Run:
+        """Return when the run is committed. Raises ThreadNotFound, ThreadBusy, TypeError for unencodable kwargs."""
+        answer: asyncio.Future[Run] = asyncio.get_running_loop().create_future()
+        asked = _Asked(
+            request,
+            encode(request.kwargs).decode(),
+            encode(request.metadata).decode(),
+            encode(request.inherited_metadata).decode(),
+            answer,
+        )
+        self._asked.append(asked)
+        self._wake.set()
+        return await asyncio.shield(answer)
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[asyncio.Task[None]]:
+        """Accept runs in the background for the length of the block."""
+        task = asyncio.create_task(self._run(), name="admission")
+        try:
+            yield task
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            await self._journal.close()
+            for asked in self._asked:
+                _fail(asked, RunError("the server is shutting down; send the request again"))
+
+    async def _run(self) -> None:
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            while batch := self._take():
+                await self._admit(batch)
+
+    def _take(self) -> list[_Asked]:
+        """Take what waits, at most one run per thread: a statement changes a head row once."""
+        batch: dict[UUID, _Asked] = {}
+        later: list[_Asked] = []
+        while self._asked and len(batch) < MAX_BATCH:
+            asked = self._asked.popleft()
+            if asked.request.thread_id in batch:
+                later.append(asked)
+            else:
+                batch[asked.request.thread_id] = asked
+        self._asked.extendleft(reversed(later))
+        return list(batch.values())
+
+    async def _admit(self, batch: Sequence[_Asked]) -> None:
+        for asked in batch:
+            asked.claim = asked.request.delay.total_seconds() <= 0 and self._reserve()
+        pause = FIRST_PAUSE
+        parameters = {"process_id": self._process_id, **_bind(batch)}
+        while True:
+            try:
+                rows = await self._journal.execute(_SQL["admit"], parameters)
+                found = {row[0]: row[1:] for row in rows} if rows is not None else await self._reread(batch)
+                break
+            except (Error, OSError) as error:
+                if not may_repeat(error):
+                    await self._isolate(batch, error)
+                    return
+                logger.warning("admission.retry", extra={"error": repr(error)})
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, LONGEST_PAUSE)
+        for ord_, asked in enumerate(batch, 1):
+            self._answer(asked, found.get(ord_))
+
+    async def _isolate(self, batch: Sequence[_Asked], error: Error | OSError) -> None:
+        """The database refused something in the batch: find out whose it was; the others are accepted."""
+        for asked in batch:
+            if asked.claim:
+                self._give_back()
+                asked.claim = False
+        if len(batch) == 1:
+            held = getattr(error, "sqlstate", None) == LOCK_TIMEOUT
+            _fail(batch[0], ThreadBusy() if held else error)
+            return
+        for asked in batch:
+            await self._admit([asked])
+
+    async def _reread(self, batch: Sequence[_Asked]) -> dict[int, tuple[Any, ...]]:
+        """The batch was committed and its answer lost: read what became of it."""
+        connection = await self._journal.connect()
+        cursor = await connection.execute(_SQL["get_many"], {"run_id": [asked.request.run_id for asked in batch]})
+        rows = {row[0]: row for row in await cursor.fetchall()}
+        found: dict[int, tuple[Any, ...]] = {}
+        for ord_, asked in enumerate(batch, 1):
+            if row := rows.get(asked.request.run_id):
+                _, _, status, metadata, attempt, start, created, updated, started, epoch, has, last, active = row
+                status = status if active or status != "running" else "pending"
+                found[ord_] = (
+                    True,
+                    True,
+                    last,
+                    epoch,
+                    has,
+                    status,
+                    metadata,
+                    attempt,
+                    start,
+                    created,
+                    updated,
+                    started,
+                )
+            else:
+                rejecting = asked.request.multitask_strategy is MultitaskStrategy.REJECT
+                found[ord_] = (rejecting, False, *[None] * 10)
+        return found
+
+    def _answer(self, asked: _Asked, row: tuple[Any, ...] | None) -> None:
+        found, accepted = (row[0], row[1]) if row else (False, False)
+        request = asked.request
+        claimed = bool(accepted and row and row[5] == "running")
+        if asked.claim and not claimed:
+            self._give_back()
+        if not row or not accepted:
+            _fail(asked, ThreadBusy() if found else ThreadNotFound(request.thread_id))
+            return
+        _, _, last_seq, epoch, has_checkpoint, status, metadata, attempt, start_seq, created, updated, started = row
+        run = _make_run(request, status, metadata, attempt, start_seq, created, updated, started)
+        if claimed and self._executor:
+            self._on_events(metadata_row(run, last_seq))
+            # Here and not where the caller waits: a client that hung up must not leave a claimed run behind.
+            self._executor.start(Claim(run, epoch, has_checkpoint))
+        asked.answer.set_result(run)
+
+    def _reserve(self) -> bool:
+        return self._executor is not None and self._executor.reserve()
+
+    def _give_back(self) -> None:
+        if self._executor is not None:
+            self._executor.give_back()
+
+
+def metadata_row(run: Run, seq: int) -> LogRow:
+    """Return the log row that accepting or claiming the run wrote: the event that opens an attempt."""
+    payload = orjson.dumps({"run_id": run.run_id, "attempt": run.attempt})
+    return LogRow(run.thread_id, seq, seq, run.run_id, [(METADATA, len(payload), time_ns() // 1000)], payload)
+
+
+def _make_run(
+    request: RunRequest,
+    status: str,
+    metadata: JsonObject,
+    attempt: int,
+    start_seq: int,
+    created: Any,
+    updated: Any,
+    started: Any,
+) -> Run:
+    return Run(
+        run_id=request.run_id,
+        thread_id=request.thread_id,
+        assistant_id=request.assistant_id,
+        graph_id=request.graph_id,
+        status=RunStatus(status),
+        metadata=metadata,
+        kwargs=request.kwargs,
+        multitask_strategy=request.multitask_strategy,
+        error=None,
+        attempt=attempt,
+        failures=0,
+        start_seq=start_seq,
+        end_seq=None,
+        created_at=created,
+        updated_at=updated,
+        started_at=started,
+        ended_at=None,
+    )
+
+
+def _bind(batch: Sequence[_Asked]) -> JsonObject:
+    requests = [asked.request for asked in batch]
+    return {
+        "thread_id": [request.thread_id for request in requests],
+        "run_id": [request.run_id for request in requests],
+        "assistant_id": [request.assistant_id for request in requests],
+        "graph_id": [request.graph_id for request in requests],
+        "inherited": [asked.inherited for asked in batch],
+        "metadata": [asked.metadata for asked in batch],
+        "kwargs": [asked.kwargs for asked in batch],
+        "strategy": [str(request.multitask_strategy) for request in requests],
+        "delay": [request.delay.total_seconds() for request in requests],
+        "claim": [asked.claim for asked in batch],
+        "fresh": [request.fresh_thread for request in requests],
+        "hidden": [request.hidden_thread for request in requests],
+    }
+
+
+def _fail(asked: _Asked, error: Exception) -> None:
+    if not asked.answer.done():
+        asked.answer.set_exception(error)
+        asked.answer.exception()  # marks it retrieved: a client that went away asks no more

@@ -1,0 +1,51 @@
+-- Assistants. One per graph is made by the system, under an id that follows from the graph's name, so every
+-- process that starts with the graph means the same row.
+
+-- name: sync
+-- In the order of their ids, so that two starting processes wait for each other instead of deadlocking.
+-- What people changed on a system assistant (config, context, metadata) stays.
+insert into assistants (assistant_id, graph_id, name, description, metadata)
+select s.assistant_id, s.graph_id, s.graph_id, s.description, '{"created_by": "system"}'
+from unnest(%(assistant_ids)s::uuid[], %(graph_ids)s::text[], %(descriptions)s::text[])
+    as s (assistant_id, graph_id, description)
+order by s.assistant_id
+on conflict (assistant_id) do update
+set description = excluded.description, updated_at = clock_timestamp()
+where assistants.description is distinct from excluded.description
+
+-- name: get_many
+-- In any order; an id that is no assistant is left out.
+select assistant_id, graph_id, name, description, config, context, metadata, version, created_at, updated_at
+from assistants
+where assistant_id = any(%(assistant_ids)s::uuid[])
+
+-- name: search
+-- A parameter that is null filters nothing. A system assistant whose graph is not served here is left out: it
+-- belongs to another deployment, or to a graph that was renamed.
+select assistant_id, graph_id, name, description, config, context, metadata, version, created_at, updated_at
+from assistants
+where (graph_id = any(%(served)s::text[]) or not metadata @> '{"created_by": "system"}')
+    and (%(metadata)s::jsonb is null or metadata @> %(metadata)s::jsonb)
+    and (%(graph_id)s::text is null or graph_id = %(graph_id)s::text)
+    and (%(name)s::text is null or strpos(lower(name), lower(%(name)s::text)) > 0)
+order by
+    case when %(order)s::text = 'created_at desc' then created_at end desc,
+    case when %(order)s::text = 'created_at asc' then created_at end,
+    case when %(order)s::text = 'updated_at desc' then updated_at end desc,
+    case when %(order)s::text = 'updated_at asc' then updated_at end,
+    case when %(order)s::text = 'name desc' then name end desc,
+    case when %(order)s::text = 'name asc' then name end,
+    case when %(order)s::text = 'graph_id desc' then graph_id end desc,
+    case when %(order)s::text = 'graph_id asc' then graph_id end,
+    case when %(order)s::text = 'assistant_id desc' then assistant_id end desc,
+    assistant_id
+limit %(limit)s offset %(offset)s
+
+-- name: count
+-- How many assistants `search` would find with the same filters.
+select count(*)
+from assistants
+where (graph_id = any(%(served)s::text[]) or not metadata @> '{"created_by": "system"}')
+    and (%(metadata)s::jsonb is null or metadata @> %(metadata)s::jsonb)
+    and (%(graph_id)s::text is null or graph_id = %(graph_id)s::text)
+    and (%(name)s::text is null or strpos(lower(name), lower(%(name)s::text)) > 0)

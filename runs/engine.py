@@ -1,0 +1,244 @@
+"""Owns how the parts become a running process: started top-down as nested blocks, stopped bottom-up.
+
+What the process is for, and what happens when it fails, is decided by whoever opens the engine.
+"""
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+from langgraph.checkpoint.base import BaseCheckpointSaver
+from langgraph.store.base import BaseStore
+from langgraph.store.postgres.aio import AsyncPostgresStore
+from psycopg import AsyncConnection
+
+from threadline.checkpoints.migrate import verify
+from threadline.checkpoints.pool import Database, Pool, open_pool
+from threadline.checkpoints.saver import ThreadSaver
+from threadline.checkpoints.writer import Committed, GroupWriter
+from threadline.graphs.registry import Registry
+from threadline.runs.admission import Admission
+from threadline.runs.assistants import Assistants
+from threadline.runs.endings import Endings
+from threadline.runs.execution import Workshop
+from threadline.runs.hints import Hint, Hints
+from threadline.runs.lease import hold_lease
+from threadline.runs.model import LogRow
+from threadline.runs.queue import Queue
+from threadline.runs.serializers import Serializers
+from threadline.runs.states import States
+from threadline.runs.tails import Tails
+from threadline.runs.takeover import Takeover
+from threadline.runs.threads import Threads
+from threadline.runs.worker import Worker, WorkerLimits
+
+logger = logging.getLogger("threadline.engine")
+
+LINGER = timedelta(minutes=5)  # how long the thread of a finished stateless run stays for its waiters
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSettings:
+    """How a process takes part. With `executes` false it accepts runs and serves streams only."""
+
+    executes: bool
+    concurrency: int
+    lease: timedelta
+    lease_renew: timedelta
+    poll: timedelta
+    run_timeout: timedelta
+    drain: timedelta
+    max_attempts: int
+    max_pending_runs: int
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """The parts that the API is handed."""
+
+    process_id: UUID
+    registry: Registry
+    pool: Pool
+    store: BaseStore
+    assistants: Assistants
+    threads: Threads
+    states: States
+    queue: Queue
+    tails: Tails
+
+
+@asynccontextmanager
+async def open_engine(database: Database, registry: Registry, settings: EngineSettings) -> AsyncIterator[Engine]:
+    """Run a process of this database for the length of the block.
+
+    On the way out runs in execution are finished or handed back, what is pending is committed, and the lease
+    ends. Raises MigrationError when the schema is not up to date, psycopg.Error when the database is away.
+    """
+    async with AsyncExitStack() as stack:
+        pool = await stack.enter_async_context(open_pool(database, "pool"))
+        await verify(pool)
+        parts = _Parts(database, registry, settings, pool)
+        await parts.assistants.sync_system()
+        lease = hold_lease(database, pool, parts.process_id, _process_name(), settings.lease, settings.lease_renew)
+        tasks = [await stack.enter_async_context(lease)]
+        tasks += await stack.enter_async_context(parts.writer.running())
+        tasks.append(await stack.enter_async_context(parts.admission.running()))
+        tasks += await stack.enter_async_context(_run_tasks(parts.background()))
+        for task in tasks:
+            task.add_done_callback(_stop_loudly)
+        stack.push_async_callback(parts.worker.stop)
+        stack.push_async_callback(_forget_watch, tasks)
+        yield parts.engine()
+
+
+class _Parts:
+    """The parts of a process, made but not started, and the calls between them."""
+
+    def __init__(self, database: Database, registry: Registry, settings: EngineSettings, pool: Pool) -> None:
+        self.process_id = uuid4()
+        self._settings = settings
+        self._pool = pool
+        self._registry = registry
+        self._pooler = database.pooler
+        self._serializers = Serializers(registry)
+        self.store = AsyncPostgresStore(pool)  # type: ignore[arg-type]  # it asks each cursor for dict rows itself
+        self.store.supports_pipeline = self.store.supports_pipeline and not database.pooler
+        self.tails = Tails(pool, settings.poll)
+        self.hints = Hints(database, self.process_id, self._take_hint, self._look_at_everything)
+        self.writer = GroupWriter(database, self._take_commits, linger=LINGER)
+        self.assistants = Assistants(pool, registry)
+        self.threads = Threads(pool)
+        self._endings = Endings(pool, registry, self._serializers, self._announce, LINGER)
+        self.worker = self._make_worker()
+        executor = self.worker if settings.executes else None
+        self.admission = Admission(database, self.process_id, executor, lambda row: self.tails.publish([row]))
+        self.queue = Queue(pool, self.admission, self.hints, self.tails, max_pending=settings.max_pending_runs)
+        self.queue.on_pending, self.queue.on_cancel = self.worker.wake, self.worker.look_for_cancels
+
+    def _make_worker(self) -> Worker:
+        settings = self._settings
+        workshop = Workshop(
+            registry=self._registry,
+            pool=self._pool,
+            pooler=self._pooler,
+            writer=self.writer,
+            store=self.store,
+            serializers=self._serializers,
+            endings=self._endings,
+            run_timeout=settings.run_timeout,
+        )
+        limits = WorkerLimits(settings.concurrency, settings.poll, settings.drain)
+        return Worker(self.process_id, self._pool, workshop, limits, self._take_claims)
+
+    def engine(self) -> Engine:
+        states = States(self._pool, self._registry, self._open_saver, self._announce_later)
+        return Engine(
+            self.process_id,
+            self._registry,
+            self._pool,
+            self.store,
+            self.assistants,
+            self.threads,
+            states,
+            self.queue,
+            self.tails,
+        )
+
+    def background(self) -> dict[str, Coroutine[Any, Any, None]]:
+        """What runs beside the requests, by name."""
+        work = {"tails": self.tails.run(), "hints/tell": self.hints.tell(), "hints/listen": self.hints.listen()}
+        if self._settings.executes:
+            work["worker/claim"] = self.worker.claim_for_ever()
+            work["worker/cancel"] = self.worker.cancel_for_ever()
+            work["takeover"] = self._make_takeover().watch_for_ever()
+        return work
+
+    def _make_takeover(self) -> Takeover:
+        return Takeover(
+            process_id=self.process_id,
+            pool=self._pool,
+            endings=self._endings,
+            hints=self.hints,
+            lease=self._settings.lease,
+            poll=self._settings.poll,
+            max_attempts=self._settings.max_attempts,
+            delete_thread=self.threads.delete,
+            on_released=self.worker.wake,
+        )
+
+    def _open_saver(self, connections: Pool | AsyncConnection[Any], graph_id: str) -> BaseCheckpointSaver[Any]:
+        return ThreadSaver(connections, serde=self._serializers.of(graph_id), pooler=self._pooler)
+
+    # What one part has to tell the others.
+
+    def _take_commits(self, commits: list[Committed]) -> None:
+        rows = [
+            LogRow(c.thread_id, c.first_seq, c.last_seq, c.run_id, c.contents, c.payload)
+            for c in commits
+            if c.payload is not None and c.contents
+        ]
+        self.tails.publish(rows)
+        self.tails.hint([c.thread_id for c in commits if c.payload is None])
+        waiting = any(c.finished and c.inflight for c in commits)
+        if waiting:
+            self.worker.wake()
+        self.hints.announce(threads=[c.thread_id for c in commits if c.contents], queue=waiting)
+
+    def _take_claims(self, rows: list[LogRow]) -> None:
+        self.tails.publish(rows)
+        self.hints.announce(threads=[row.thread_id for row in rows])
+
+    def _announce(self, thread_id: UUID) -> None:
+        self.tails.hint([thread_id])
+        self.hints.announce(threads=[thread_id], queue=True)
+        self.worker.wake()
+
+    async def _announce_later(self, thread_id: UUID) -> None:
+        self._announce(thread_id)
+
+    def _take_hint(self, hint: Hint) -> None:
+        self.tails.hint(hint.threads)
+        if hint.cancels:
+            self.worker.look_for_cancels()
+        if hint.queue:
+            self.worker.wake()
+
+    def _look_at_everything(self) -> None:
+        self.tails.look_at_everything()
+        self.worker.wake()
+        self.worker.look_for_cancels()
+
+
+def _process_name() -> str:
+    return f"{socket.gethostname()}/{os.getpid()}"
+
+
+@asynccontextmanager
+async def _run_tasks(work: dict[str, Coroutine[Any, Any, None]]) -> AsyncIterator[list[asyncio.Task[None]]]:
+    tasks = [asyncio.create_task(coroutine, name=name) for name, coroutine in work.items()]
+    try:
+        yield tasks
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _stop_loudly(task: asyncio.Task[None]) -> None:
+    """A side task that died takes the process with it: half a process loses runs without anybody noticing."""
+    if not task.cancelled() and (error := task.exception()) is not None:
+        logger.critical("engine.task_died", exc_info=error, extra={"task": task.get_name()})
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+async def _forget_watch(tasks: list[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.remove_done_callback(_stop_loudly)

@@ -1,0 +1,257 @@
+"""Owns one attempt of one run: calling the graph, recording what it does, ending it or handing it back."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from langgraph.errors import GraphDrained
+from langgraph.pregel._messages import StreamMessagesHandler
+from langgraph.runtime import RunControl, Runtime
+from langgraph.store.base import BaseStore
+from psycopg import Error
+
+from threadline.checkpoints.buffer import CancelRequested, Fence, FencedOut, RunBuffer
+from threadline.checkpoints.pool import Pool
+from threadline.checkpoints.run_saver import RunSaver
+from threadline.checkpoints.writer import GroupWriter
+from threadline.graphs.registry import Registry
+from threadline.runs.endings import Endings
+from threadline.runs.invocation import Invocation, make_invocation
+from threadline.runs.model import CancelAction, Claim, RunStatus, StopReason, ThreadStatus
+from threadline.runs.outcome import INTERRUPT, Outcome, describe_error, write_entry
+from threadline.runs.past import Past
+from threadline.runs.recorder import Recorder
+from threadline.runs.serializers import Serializers
+
+logger = logging.getLogger("threadline.runs")
+
+STUBBORN_SECONDS = 30.0  # how long a task that ignores its cancellation is asked again
+
+
+@dataclass(frozen=True, slots=True)
+class Workshop:
+    """What executing runs needs, the same for all runs of a process."""
+
+    registry: Registry
+    pool: Pool
+    pooler: bool
+    writer: GroupWriter
+    store: BaseStore
+    serializers: Serializers
+    endings: Endings
+    run_timeout: timedelta
+
+
+class Execution:
+    """One attempt. `stop` ends it from outside with a reason; `run` returns when it is over and recorded."""
+
+    def __init__(self, claim: Claim, workshop: Workshop) -> None:
+        self.claim = claim
+        self._workshop = workshop
+        self._reason: StopReason | None = None
+        self._action = CancelAction.INTERRUPT
+        self._task: asyncio.Task[Outcome] | None = None
+        self._control = RunControl()
+        self._recorder: Recorder | None = None
+
+    def stop(self, reason: StopReason, action: CancelAction = CancelAction.INTERRUPT) -> None:
+        """Cancel the run's task. The first reason counts, except that a lost lease beats them all."""
+        if self._reason is None or reason is StopReason.LEASE_LOST:
+            self._reason, self._action = reason, action
+        if self._task is not None:
+            self._task.cancel()
+
+    def request_drain(self) -> None:
+        """Let the run stop at its next superstep, to be handed back."""
+        self._control.request_drain(StopReason.SHUTDOWN)
+
+    async def run(self) -> bool:
+        """Execute the run to its end. False: it is not over, and was left to be handed back or to its new owner."""
+        fence = Fence(self.claim.run.thread_id, self.claim.run.run_id, self.claim.epoch)
+        buffer = self._workshop.writer.open_buffer(fence, lambda: self.stop(StopReason.LEASE_LOST))
+        seconds = self._workshop.run_timeout.total_seconds()
+        timer = asyncio.get_running_loop().call_later(seconds, self.stop, StopReason.TIMEOUT)
+        try:
+            outcome = await self._await_outcome(buffer)
+            return outcome is not None and await self._finish(buffer, outcome)
+        except FencedOut:
+            logger.warning("run.lease_lost", extra=self._facts())
+            return False
+        finally:
+            timer.cancel()
+
+    def _facts(self) -> dict[str, Any]:
+        run = self.claim.run
+        return {"run_id": str(run.run_id), "thread_id": str(run.thread_id), "attempt": run.attempt}
+
+    async def _await_outcome(self, buffer: RunBuffer) -> Outcome | None:
+        """Run the graph in a task of its own, so that stopping it is not stopping us."""
+        self._task = asyncio.create_task(self._invoke(buffer), name=f"run/{self.claim.run.run_id}")
+        if self._reason is not None:
+            self._task.cancel()
+        await self._join(self._task)
+        if self._reason is None and not self._task.cancelled() and self._task.done():
+            return self._task.result()
+        return self._judge(self._task)
+
+    async def _join(self, task: asyncio.Task[Outcome]) -> None:
+        """Wait for the task; one that was stopped and swallows its cancellation is asked again, for a while."""
+        try:
+            patience = 0.0
+            while not task.done() and patience < STUBBORN_SECONDS:
+                await asyncio.wait({task}, timeout=1.0)
+                if self._reason is not None and not task.done():
+                    patience += 1.0
+                    task.cancel()
+        except asyncio.CancelledError:
+            self.stop(StopReason.SHUTDOWN)
+            await asyncio.wait({task}, timeout=1.0)
+            raise
+        if not task.done():
+            logger.error("run.stuck", extra={**self._facts(), "reason": self._reason})
+
+    def _judge(self, task: asyncio.Task[Outcome]) -> Outcome | None:
+        """What it means that the task was stopped, or ended although it was told to stop."""
+        reason = self._reason
+        values = self._recorder.values if self._recorder else None
+        match reason:
+            case StopReason.LEASE_LOST:
+                raise FencedOut("lease lost")
+            case StopReason.SHUTDOWN:
+                return None
+            case StopReason.TIMEOUT:
+                error = {"error": "TimeoutError", "message": f"The run exceeded {self._workshop.run_timeout}."}
+                return Outcome(RunStatus.TIMEOUT, ThreadStatus.ERROR, values, error=error, reported=True)
+            case StopReason.BACKLOG:
+                text = "The run emitted events faster than they could be stored."
+                error = {"error": "BacklogError", "message": text}
+                return Outcome(RunStatus.ERROR, ThreadStatus.ERROR, values, error=error, reported=True)
+            case StopReason.CANCEL:
+                error = {"error": "UserInterrupt", "message": f"{self._action} requested"}
+                return Outcome(RunStatus.INTERRUPTED, ThreadStatus.INTERRUPTED, values, error=error)
+        # Nobody stopped it: the graph's own code cancelled its task.
+        error = {"error": "CancelledError", "message": "The graph cancelled its own task."}
+        return Outcome(RunStatus.ERROR, ThreadStatus.ERROR, values, error=error, reported=True)
+
+    async def _invoke(self, buffer: RunBuffer) -> Outcome:
+        """Call the graph and return what it came to; raises only CancelledError and FencedOut."""
+        try:
+            past, resumed = await self._look_back()
+            invocation = make_invocation(self.claim, resumed=resumed)
+            async with self._record(buffer, invocation, past) as (recorder, saver):
+                self._recorder = recorder
+                await self._call_graph(invocation, recorder, saver)
+            return _settle(recorder)
+        except FencedOut:
+            raise
+        except GraphDrained:
+            self._reason = StopReason.SHUTDOWN
+            raise asyncio.CancelledError from None
+        except Exception as error:  # whatever user code raises is the run's outcome
+            logger.info("run.failed", exc_info=error, extra=self._facts())
+            values = self._recorder.values if self._recorder else None
+            return Outcome(RunStatus.ERROR, ThreadStatus.ERROR, values, error=describe_error(error), reported=True)
+
+    async def _look_back(self) -> tuple[Past, bool]:
+        """What earlier attempts left: their events, and whether the input is used up."""
+        run = self.claim.run
+        if run.attempt == 1:
+            return Past(), False
+        past = Past(await self._workshop.endings.read_events(run))
+        answered = past.has_requested_input and bool((run.kwargs.get("command") or {}).get("resume") is not None)
+        return past, answered or await self._workshop.endings.has_checkpoint(run)
+
+    @asynccontextmanager
+    async def _record(
+        self, buffer: RunBuffer, invocation: Invocation, past: Past
+    ) -> AsyncIterator[tuple[Recorder, RunSaver]]:
+        workshop, run = self._workshop, self.claim.run
+        saver = RunSaver(
+            workshop.pool,
+            buffer,
+            fresh=run.attempt == 1 and not self.claim.has_checkpoint,
+            answered=past.has_requested_input,
+            serde=workshop.serializers.of(run.graph_id),
+            pooler=workshop.pooler,
+        )
+        recorder = Recorder(
+            buffer,
+            saver,
+            modes=invocation.modes,
+            subgraphs=invocation.subgraphs,
+            holds=invocation.durability != "exit",
+            past=past,
+            on_overflow=lambda: self.stop(StopReason.BACKLOG),
+        )
+        try:
+            yield recorder, saver
+        finally:
+            saver.release_held()
+
+    async def _call_graph(self, invocation: Invocation, recorder: Recorder, saver: RunSaver) -> None:
+        workshop = self._workshop
+        config: Any = dict(invocation.config)
+        config["configurable"] = {
+            **config["configurable"],
+            "__pregel_stream": recorder.stream,
+            "__pregel_runtime": Runtime(store=workshop.store, stream_writer=recorder.write_custom),
+        }
+        if recorder.wants_messages:
+            # With `subgraphs` LangGraph keeps a handler that it did not make itself; ours filters by namespace.
+            config["callbacks"] = [StreamMessagesHandler(recorder.take_message, True)]
+        options: dict[str, Any] = {"durability": invocation.durability, "control": self._control}
+        for key in ("context", "interrupt_before", "interrupt_after"):
+            if (value := getattr(invocation, key)) is not None:
+                options[key] = value
+        async with workshop.registry.open_graph(
+            self.claim.run.graph_id,
+            checkpointer=saver,
+            store=workshop.store,
+            config=config,
+            context_kind="threads.create_run",
+            context=invocation.context,
+        ) as graph:
+            saver.serde = workshop.serializers.of(self.claim.run.graph_id)
+            call: Any = graph  # its overloads tell literal arguments apart, ours come from the request
+            if "events" in invocation.modes:
+                async for event in call.astream_events(invocation.graph_input, config, version="v2", **options):
+                    recorder.log_event("events", event)
+                return
+            async for _ in call.astream(invocation.graph_input, config, stream_mode=[], **options):
+                pass  # every event is taken by the hook
+
+    async def _finish(self, buffer: RunBuffer, outcome: Outcome) -> bool:
+        """Commit the end. A cancel request that came in between is carried out instead."""
+        while True:
+            if self._reason is StopReason.CANCEL and self._action is CancelAction.ROLLBACK:
+                await self._workshop.endings.roll_back(self.claim)
+                logger.info("run.rolled_back", extra=self._facts())
+                return True
+            fallback = b"{}" if outcome.values is not None else await self._workshop.endings.read_values(self.claim.run)
+            entry = write_entry(outcome, fallback=fallback, cancel_known=self._reason is StopReason.CANCEL)
+            try:
+                await buffer.committed(buffer.add(entry))
+            except CancelRequested:
+                self._reason = StopReason.CANCEL
+                self._action = await self._workshop.endings.read_cancel(self.claim.run)
+                error = {"error": "UserInterrupt", "message": f"{self._action} requested"}
+                outcome = Outcome(RunStatus.INTERRUPTED, ThreadStatus.INTERRUPTED, outcome.values, error=error)
+                continue
+            except Error as error:
+                # The database refused the content of the end; the run ends all the same, with the reason.
+                outcome = Outcome(RunStatus.ERROR, ThreadStatus.ERROR, None, error=describe_error(error), reported=True)
+                continue
+            logger.info("run.finished", extra={**self._facts(), "status": str(outcome.status)})
+            return True
+
+
+def _settle(recorder: Recorder) -> Outcome:
+    values = recorder.values
+    if recorder.interrupted and recorder.questions and isinstance(values, dict) and INTERRUPT not in values:
+        values = {**values, INTERRUPT: recorder.questions}
+    status = ThreadStatus.INTERRUPTED if recorder.interrupted else ThreadStatus.IDLE
+    return Outcome(RunStatus.SUCCESS, status, values, interrupts=recorder.interrupts)

@@ -1,0 +1,120 @@
+"""Owns hints between processes: what changed, said after the commit, and only to spare the others a poll.
+
+A hint can get lost; polling is the guarantee. It is never sent inside a flush, where it would serialise all
+committers.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+import orjson
+from psycopg import AsyncConnection, Error
+
+from threadline.checkpoints.pool import Database
+from threadline.checkpoints.statements import load_statements
+
+logger = logging.getLogger("threadline.hints")
+
+THREADS_PER_HINT = 150  # a payload has at most 8,000 bytes
+_SQL = load_statements("threadline.runs", "hints.sql")
+
+
+@dataclass(slots=True)
+class Hint:
+    """What happened: events on threads, runs that were asked to stop, something new in the queue."""
+
+    threads: set[UUID] = field(default_factory=set)
+    cancels: set[UUID] = field(default_factory=set)
+    queue: bool = False
+
+    def __bool__(self) -> bool:
+        return bool(self.threads or self.cancels or self.queue)
+
+
+OnHint = Callable[[Hint], None]
+
+
+class Hints:
+    """One connection that tells and one that listens."""
+
+    def __init__(self, database: Database, process_id: UUID, on_hint: OnHint, on_reconnect: Callable[[], None]) -> None:
+        self._database = database
+        self._process_id = process_id
+        self._on_hint = on_hint
+        self._on_reconnect = on_reconnect
+        self._pending = Hint()
+        self._wake = asyncio.Event()
+        self.listeners = True  # whether other processes exist to be told; the lease keeper's poll knows
+
+    def announce(self, *, threads: Iterable[UUID] = (), cancels: Iterable[UUID] = (), queue: bool = False) -> None:
+        """Tell the other processes soon; several announcements become one."""
+        if not self.listeners:
+            return
+        self._pending.threads.update(threads)
+        self._pending.cancels.update(cancels)
+        self._pending.queue = self._pending.queue or queue
+        self._wake.set()
+
+    async def tell(self) -> None:
+        """Send what was announced, for ever, on a connection whose commits wait for no disk."""
+        connection: AsyncConnection[Any] | None = None
+        try:
+            while True:
+                await self._wake.wait()
+                self._wake.clear()
+                pending, self._pending = self._pending, Hint()
+                try:
+                    if connection is None or connection.broken:
+                        connection = await self._database.connect("hints")
+                    for payload in _payloads(self._process_id, pending):
+                        await connection.execute(_SQL["tell"], {"payload": payload})
+                except (Error, OSError) as error:
+                    # Lost hints cost a poll; there is nothing to repeat.
+                    logger.debug("hints.lost", extra={"error": repr(error)})
+                    await asyncio.sleep(0.05)
+        finally:
+            if connection is not None:
+                await connection.close()
+
+    async def listen(self) -> None:
+        """Pass on what others tell, for ever; after every (re)connect everything is looked at once."""
+        if self._database.pooler and not self._database.direct_conninfo:
+            return  # a transaction pooler cannot LISTEN: polling does it all
+        while True:
+            try:
+                async with await self._database.connect("listen", direct=True) as connection:
+                    await connection.execute(_SQL["listen"])
+                    self._on_reconnect()
+                    async for notice in connection.notifies():
+                        self._take(notice.payload)
+            except (Error, OSError) as error:
+                logger.warning("hints.reconnect", extra={"error": repr(error)})
+            await asyncio.sleep(0.1)
+
+    def _take(self, payload: str) -> None:
+        said = orjson.loads(payload)
+        if said["p"] == str(self._process_id):
+            return
+        self._on_hint(
+            Hint(
+                {UUID(thread_id) for thread_id in said.get("t", ())},
+                {UUID(run_id) for run_id in said.get("c", ())},
+                said.get("q", False),
+            )
+        )
+
+
+def _payloads(process_id: UUID, hint: Hint) -> Iterable[str]:
+    threads = [str(thread_id) for thread_id in hint.threads]
+    cancels = [str(run_id) for run_id in hint.cancels]
+    while threads or cancels or hint.queue:
+        said: dict[str, Any] = {"p": str(process_id)}
+        said["t"], threads = threads[:THREADS_PER_HINT], threads[THREADS_PER_HINT:]
+        room = THREADS_PER_HINT - len(said["t"])
+        said["c"], cancels = cancels[:room], cancels[room:]
+        said["q"], hint.queue = hint.queue, False
+        yield orjson.dumps(said).decode()

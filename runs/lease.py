@@ -1,0 +1,72 @@
+"""Owns the process's side of its lease: starting the keeper, watching it, giving the lease up."""
+
+import asyncio
+import logging
+import os
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import asdict
+from datetime import timedelta
+from uuid import UUID
+
+import orjson
+from psycopg import Error
+from psycopg_pool import PoolTimeout
+
+from threadline.checkpoints.pool import Database, Pool
+from threadline.checkpoints.statements import load_statements
+from threadline.runs.lease_keeper import Orders
+
+logger = logging.getLogger("threadline.lease")
+
+_SQL = load_statements("threadline.runs", "lease.sql")
+
+
+@asynccontextmanager
+async def hold_lease(
+    database: Database, pool: Pool, process_id: UUID, name: str, lease: timedelta, renew: timedelta
+) -> AsyncIterator[asyncio.Task[None]]:
+    """Hold the process's lease for the length of the block; yields the task that watches its keeper.
+
+    The lease is taken before the block is entered. Leaving the block deregisters the process.
+    """
+    conninfo = database.direct_conninfo or database.conninfo
+    prepare = bool(database.direct_conninfo) or not database.pooler
+    orders = Orders(conninfo, prepare, str(process_id), name, os.getpid(), lease.total_seconds(), renew.total_seconds())
+    async with pool.connection() as connection:
+        await connection.execute(_SQL["renew"], {"process_id": process_id, "name": name, "lease": lease})
+    task = asyncio.create_task(_keep(orders), name="lease")
+    try:
+        yield task
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        with suppress(Error, PoolTimeout, OSError):  # without a database the lease passes by itself
+            async with pool.connection(timeout=2.0) as connection:
+                await connection.execute(_SQL["deregister"], {"process_id": process_id})
+
+
+async def _keep(orders: Orders) -> None:
+    """Run the keeper, and another one should it die."""
+    while True:
+        keeper = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "threadline.runs.lease_keeper", stdin=asyncio.subprocess.PIPE
+        )
+        try:
+            assert keeper.stdin is not None
+            keeper.stdin.write(orjson.dumps(asdict(orders)) + b"\n")
+            await keeper.stdin.drain()
+            code = await keeper.wait()
+            logger.error("lease.keeper_died", extra={"code": code})
+        finally:
+            if keeper.returncode is None:
+                assert keeper.stdin is not None
+                keeper.stdin.close()
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(3):
+                        await keeper.wait()
+            if keeper.returncode is None:
+                keeper.kill()
+                await keeper.wait()
+        await asyncio.sleep(0.1)

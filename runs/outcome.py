@@ -1,0 +1,63 @@
+"""Owns what an attempt came to, and how that reads in the log, the run and the thread."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from threadline.checkpoints.buffer import Entry, Finish
+from threadline.runs.encoding import encode
+from threadline.runs.model import ERROR, RUN_ENDED, JsonObject, RunStatus, ThreadStatus
+
+INTERRUPT = "__interrupt__"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The end of a run. `values` is what the graph's state came to, None when nobody knows."""
+
+    status: RunStatus
+    thread_status: ThreadStatus
+    values: Any = None
+    interrupts: JsonObject | None = None
+    error: JsonObject | None = None
+    reported: bool = False  # whether the client is told of the error
+
+
+def describe_error(error: BaseException) -> JsonObject:
+    """Return the wire's form of an error: class name and text."""
+    return {"error": type(error).__name__, "message": str(error)}
+
+
+def write_entry(outcome: Outcome, *, fallback: bytes, cancel_known: bool) -> Entry:
+    """Return the entry that ends the run: its last events, statuses and values, committed together.
+
+    `fallback` is the JSON text of the thread's values, for an outcome that has none of its own.
+    """
+    values = encode_values(outcome.values) if outcome.values is not None else None
+    entry = Entry()
+    if outcome.reported and outcome.error is not None:
+        entry.add_event(ERROR, encode(outcome.error))
+    entry.add_event(RUN_ENDED, write_answer(outcome, fallback))
+    entry.finish = Finish(
+        status=str(outcome.status),
+        thread_status=str(outcome.thread_status),
+        values=values.decode() if values is not None else None,
+        interrupts=encode(outcome.interrupts or {}).decode(),
+        error=encode(outcome.error).decode() if outcome.error is not None else None,
+        cancel_known=cancel_known,
+    )
+    entry.size += len(values or b"")
+    return entry
+
+
+def write_answer(outcome: Outcome, fallback: bytes) -> bytes:
+    """Return the JSON text that waiting for the run answers with."""
+    if outcome.reported and outcome.error is not None:
+        return encode({"__error__": outcome.error})
+    return encode(outcome.values) if outcome.values is not None else fallback
+
+
+def encode_values(values: Any) -> bytes:
+    """Encode the thread's values: the state without the interrupts that `values` events carry beside it."""
+    if isinstance(values, dict) and INTERRUPT in values:
+        values = {key: value for key, value in values.items() if key != INTERRUPT}
+    return encode(values)

@@ -1,0 +1,173 @@
+"""Owns runs as clients see them: created, read, listed, cancelled, deleted. Executing them is the worker's."""
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from time import monotonic
+from typing import Any
+from uuid import UUID
+
+from psycopg import AsyncConnection
+from psycopg.rows import class_row
+
+from threadline.checkpoints.pool import Pool
+from threadline.checkpoints.statements import load_statements
+from threadline.runs.admission import Admission
+from threadline.runs.errors import NothingToCancel, RunNotFound, ThreadNotFound, TooManyPending
+from threadline.runs.hints import Hints
+from threadline.runs.model import CancelAction, MultitaskStrategy, Run, RunRequest, RunStatus
+from threadline.runs.tails import Tails
+
+_SQL = load_statements("threadline.runs", "queue.sql")
+COUNT_EVERY = 1.0  # seconds a count of waiting runs is good for
+
+
+class Queue:
+    """The runs of one database."""
+
+    def __init__(self, pool: Pool, admission: Admission, hints: Hints, tails: Tails, *, max_pending: int) -> None:
+        self._pool = pool
+        self._admission = admission
+        self._hints = hints
+        self._tails = tails
+        self._max_pending = max_pending
+        self._pending = 0
+        self._counted_at = float("-inf")
+        self._counting = asyncio.Lock()
+        # Where this process executes runs, its worker is told directly.
+        self.on_pending: Callable[[], None] = _nobody
+        self.on_cancel: Callable[[], None] = _nobody
+
+    async def create(self, request: RunRequest) -> Run:
+        """Accept a run; it is committed when this returns, and executed by some process sooner or later.
+
+        Raises ThreadNotFound, ThreadBusy (strategy reject), TooManyPending, TypeError for an input without a
+        JSON form.
+        """
+        await self._check_limit()
+        if request.create_thread:
+            await self._ensure_thread(request.thread_id)
+        strategy = request.multitask_strategy
+        if strategy in (MultitaskStrategy.INTERRUPT, MultitaskStrategy.ROLLBACK) and not request.fresh_thread:
+            await self._supersede(request.thread_id, CancelAction(str(strategy)))
+        run = await self._admission.admit(request)
+        if run.status is RunStatus.PENDING:
+            self._hints.announce(queue=True)
+            self.on_pending()
+        else:
+            self._hints.announce(threads=[run.thread_id])
+        return run
+
+    async def _check_limit(self) -> None:
+        if monotonic() - self._counted_at > COUNT_EVERY and not self._counting.locked():
+            async with self._counting, self._pool.connection() as connection:
+                cursor = await connection.execute(_SQL["count_pending"])
+                row = await cursor.fetchone()
+                self._pending = row[0] if row else 0
+                self._counted_at = monotonic()
+        if self._pending >= self._max_pending:
+            raise TooManyPending(self._max_pending, retry_after=1)
+
+    async def _ensure_thread(self, thread_id: UUID) -> None:
+        async with self._pool.connection() as connection:
+            await connection.execute(_SQL["ensure_threads"], {"thread_id": [thread_id]})
+
+    async def _supersede(self, thread_id: UUID, action: CancelAction) -> None:
+        """Stop what the thread has in flight, before the run that wants its place is accepted."""
+        async with self._pool.connection() as connection, connection.transaction():
+            head = await _lock_head(connection, thread_id)
+            if head is None:
+                raise ThreadNotFound(thread_id)
+            cursor = await connection.execute(_SQL["pending_runs"], {"thread_id": thread_id})
+            for (run_id,) in await cursor.fetchall():
+                await self._end_pending(connection, thread_id, run_id, action)
+            active: UUID | None = head[1]
+            if active is not None:
+                await connection.execute(
+                    _SQL["request_cancel"], {"thread_id": thread_id, "run_id": active, "action": str(action)}
+                )
+        self._tell(thread_id, active)
+
+    async def _end_pending(
+        self, connection: AsyncConnection[Any], thread_id: UUID, run_id: UUID, action: CancelAction
+    ) -> None:
+        """Under the head's lock, which is read again: every ended run has moved its last number."""
+        head = await _lock_head(connection, thread_id)
+        assert head is not None
+        await connection.execute(_SQL["end_pending"], {"thread_id": thread_id, "run_id": run_id, "last_seq": head[0]})
+        if action is CancelAction.ROLLBACK:
+            await connection.execute(_SQL["delete_run"], {"thread_id": thread_id, "run_id": run_id})
+
+    def _tell(self, thread_id: UUID, active: UUID | None) -> None:
+        self._tails.hint([thread_id])
+        self._hints.announce(threads=[thread_id], cancels=[active] if active else [])
+        if active is not None:
+            self.on_cancel()
+
+    async def get(self, thread_id: UUID, run_id: UUID) -> Run:
+        """Return a run of the thread. Raises RunNotFound."""
+        async with self._pool.connection() as connection, connection.cursor(row_factory=_run_row) as cursor:
+            await cursor.execute(_SQL["get"], {"thread_id": thread_id, "run_id": run_id})
+            run = await cursor.fetchone()
+        if run is None:
+            raise RunNotFound(run_id)
+        return _typed(run)
+
+    async def list(self, thread_id: UUID, *, limit: int = 10, offset: int = 0, status: str | None = None) -> list[Run]:
+        """Return the thread's runs, newest first. Raises ThreadNotFound."""
+        parameters = {"thread_id": thread_id, "limit": limit, "offset": offset, "status": status}
+        async with self._pool.connection() as connection, connection.cursor(row_factory=_run_row) as cursor:
+            await cursor.execute(_SQL["list"], parameters)
+            runs = await cursor.fetchall()
+        if not runs:
+            raise ThreadNotFound(thread_id)
+        return [_typed(run) for run in runs if run.run_id is not None]
+
+    async def cancel(self, thread_id: UUID, run_id: UUID, action: CancelAction) -> None:
+        """Ask for a run to be stopped; the request is committed when this returns.
+
+        A pending run is final at once. A running one is stopped by its worker, or, should that die, by the
+        process that takes up after it. Raises NothingToCancel.
+        """
+        async with self._pool.connection() as connection, connection.transaction():
+            head = await _lock_head(connection, thread_id)
+            cursor = await connection.execute(_SQL["get"], {"thread_id": thread_id, "run_id": run_id})
+            row = await cursor.fetchone()
+            if head is None or row is None:
+                raise NothingToCancel("No runs found to cancel.")
+            if row[4] == RunStatus.PENDING:
+                await self._end_pending(connection, thread_id, run_id, action)
+            elif head[1] == run_id:
+                await connection.execute(
+                    _SQL["request_cancel"], {"thread_id": thread_id, "run_id": run_id, "action": str(action)}
+                )
+            else:
+                raise NothingToCancel(f"No matching runs to cancel. Run {run_id} is final: its status is {row[4]}.")
+        self._tell(thread_id, run_id)
+
+    async def delete(self, thread_id: UUID, run_id: UUID) -> None:
+        """Delete a run; one that is in flight is stopped first. Its events and checkpoints stay. Raises RunNotFound."""
+        run = await self.get(thread_id, run_id)
+        if not run.status.is_final:
+            with suppress(NothingToCancel):  # it ended in between, which is all we wanted
+                await self.cancel(thread_id, run_id, CancelAction.INTERRUPT)
+                await self._tails.result(run)
+        async with self._pool.connection() as connection:
+            await connection.execute(_SQL["delete_run"], {"thread_id": thread_id, "run_id": run_id})
+
+
+_run_row = class_row(Run)
+
+
+def _nobody() -> None:
+    """No worker in this process."""
+
+
+def _typed(run: Run) -> Run:
+    return replace(run, status=RunStatus(run.status), multitask_strategy=MultitaskStrategy(run.multitask_strategy))
+
+
+async def _lock_head(connection: AsyncConnection[Any], thread_id: UUID) -> tuple[Any, ...] | None:
+    cursor = await connection.execute(_SQL["lock_head"], {"thread_id": thread_id})
+    return await cursor.fetchone()

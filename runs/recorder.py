@@ -1,0 +1,206 @@
+"""Owns the taking of events where LangGraph emits them, and their way into the run's buffer.
+
+LangGraph calls the stream hook just before it hands the reported write to the saver's task, so an event that
+reports a write can be put beside that write:
+
+  * `updates` and task results follow the call of `aput_writes` at once, in one go: they join its entry;
+  * `values` and `checkpoints` precede the checkpoint they report: they wait for it, and hold back what follows.
+
+Tokens, custom events, task starts, and everything of a graph that keeps no checkpoints report no write and flow
+at once. The hook (`__pregel_stream`) and the runtime key (`__pregel_runtime`) are private names of LangGraph:
+pinned, and covered by tests of both durabilities.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from threading import get_ident
+from typing import Any
+
+from langgraph.config import get_config
+from langgraph.pregel.protocol import StreamChunk, StreamProtocol
+
+from threadline.checkpoints.buffer import RunBuffer
+from threadline.checkpoints.run_saver import NO_TASK, RunSaver
+from threadline.runs.encoding import encode
+from threadline.runs.messages import MessageModes
+from threadline.runs.model import INPUT_REQUESTED, NODE_FINISHED, NODE_STARTED
+from threadline.runs.past import Past
+
+INTERRUPT = "__interrupt__"
+MAX_PENDING_BYTES = 64 * 1024 * 1024  # of one run, while the database takes nothing
+
+
+class Recorder:
+    """Records one attempt of one run.
+
+    `modes` are the stream modes the run was created with; lifecycle, interrupts and the last values are kept
+    whatever they are. `past` knows what earlier attempts have logged, so that committed work is reported once.
+    `holds` is false where nothing is written while the run goes on (durability exit).
+    """
+
+    def __init__(
+        self,
+        buffer: RunBuffer,
+        saver: RunSaver,
+        *,
+        modes: frozenset[str],
+        subgraphs: bool,
+        holds: bool,
+        past: Past,
+        on_overflow: Callable[[], None],
+    ) -> None:
+        self._buffer = buffer
+        self._saver = saver
+        self._modes = modes
+        self._subgraphs = subgraphs
+        self._holds = holds
+        self._past = past
+        self._on_overflow = on_overflow
+        self._messages = MessageModes(modes, self._log)
+        self._ticking: set[str] = set()
+        self._write_failed = False
+        self._loop = asyncio.get_running_loop()
+        self._thread = get_ident()
+        saver.on_writes = self.note_writes
+        self.values: Any = None
+        self.interrupts: dict[str, list[dict[str, Any]]] = {}
+        self.interrupted = False
+        self.questions: list[Any] = []  # what the interrupts ask, as the wire shows it
+
+    @property
+    def stream(self) -> StreamProtocol:
+        """The hook for `configurable["__pregel_stream"]`."""
+        modes: set[Any] = {"values", "updates", "tasks"}
+        modes |= self._modes & {"checkpoints", "debug"}
+        return StreamProtocol(self._take, modes)
+
+    @property
+    def wants_messages(self) -> bool:
+        return self._messages.wanted
+
+    def take_message(self, chunk: StreamChunk) -> None:
+        """Take what LangGraph's message handler emits; called from any thread."""
+        self._in_loop(self._take, chunk)
+
+    def write_custom(self, value: Any) -> None:
+        """What a node's stream writer calls, from any thread."""
+        if "custom" in self._modes:
+            ns = tuple(get_config()["configurable"]["checkpoint_ns"].split("|")[:-1])
+            self._in_loop(self._take, (ns, "custom", value))
+
+    def log_event(self, name: str, value: Any) -> None:
+        """Log an event that reports no write."""
+        self._log(name, value)
+
+    def _in_loop(self, function: Callable[[Any], None], value: Any) -> None:
+        if get_ident() == self._thread:
+            function(value)
+        else:
+            self._loop.call_soon_threadsafe(function, value)
+
+    def _take(self, chunk: StreamChunk) -> None:
+        ns, mode, value = chunk
+        match mode:
+            case "values":
+                self._take_values(ns, value)
+            case "updates":
+                self._take_updates(ns, value)
+            case "tasks":
+                self._take_task(ns, value)
+            case "messages":
+                if self._visible(ns):
+                    self._messages.take(ns, value)
+            case "checkpoints":
+                self._take_checkpoint("checkpoints", ns, value, value)
+            case "debug":
+                self._take_debug(ns, value)
+            case _:
+                self._emit(mode, ns, value)
+
+    def _visible(self, ns: tuple[str, ...]) -> bool:
+        return not ns or self._subgraphs
+
+    def _log(self, name: str, value: Any, *, bound: bool = False) -> None:
+        if bound and self._write_failed:
+            return
+        self._buffer.add_event(name, encode(value), bound=bound)
+        if self._buffer.pending_bytes > MAX_PENDING_BYTES:
+            self._on_overflow()
+
+    def _emit(self, mode: str, ns: tuple[str, ...], value: Any, *, bound: bool = False) -> None:
+        """Log an event of a mode somebody asked for."""
+        if mode in self._modes and self._visible(ns):
+            self._log("|".join((mode, *ns)), value, bound=bound)
+
+    def _take_values(self, ns: tuple[str, ...], value: Any) -> None:
+        if not ns:
+            self.values = value
+        path = "|".join(ns)
+        if self._past.has_values(path, resumed=path not in self._ticking):
+            return
+        if "values" not in self._modes or not self._visible(ns):
+            return
+        if INTERRUPT in value if isinstance(value, dict) else False:
+            self._emit("values", ns, value, bound=True)
+        elif self._holds and path in self._ticking and self._saver.saves(path):
+            self._saver.hold(path).add_event("|".join(("values", *ns)), encode(value))
+        else:
+            self._emit("values", ns, value)
+
+    def _take_updates(self, ns: tuple[str, ...], value: Any) -> None:
+        if isinstance(value, dict) and INTERRUPT in value:
+            if not ns:
+                self.interrupted = True
+                self.questions.extend(value[INTERRUPT])
+        elif _is_cached(value) and self._past.has_finished(value):
+            return
+        self._emit("updates", ns, value, bound=not _is_cached(value))
+
+    def _take_task(self, ns: tuple[str, ...], value: Mapping[str, Any]) -> None:
+        path = "|".join(ns)
+        if "triggers" in value:
+            self._ticking.add(path)
+            if self._past.starts(value["id"], value["name"]):
+                self._log(NODE_STARTED, {"id": value["id"], "name": value["name"], "ns": list(ns)})
+                self._emit("tasks", ns, value)
+            return
+        error = value.get("error")
+        interrupts = value.get("interrupts") or []
+        finished = {"id": value["id"], "name": value["name"], "ns": list(ns), "error": error and repr(error)}
+        self._log(NODE_FINISHED, finished, bound=True)
+        self._emit("tasks", ns, value, bound=True)
+        for interrupt in interrupts:
+            self._log(INPUT_REQUESTED, {**interrupt, "task_id": value["id"], "ns": list(ns)}, bound=True)
+        if interrupts and not ns:
+            self.interrupts[value["id"]] = [{"id": i["id"], "value": i["value"]} for i in interrupts]
+
+    def _take_checkpoint(self, mode: str, ns: tuple[str, ...], checkpoint: Mapping[str, Any], value: Any) -> None:
+        path = "|".join(ns)
+        checkpoint_id = checkpoint["config"]["configurable"]["checkpoint_id"]
+        if mode not in self._modes or not self._visible(ns) or self._past.has_checkpoint(mode, checkpoint_id):
+            return
+        if not self._holds or not self._saver.saves(path) or self._saver.has_written(path, checkpoint_id):
+            self._emit(mode, ns, value)
+            return
+        entry = self._saver.held(path) or self._saver.hold(path)
+        entry.add_event("|".join((mode, *ns)), encode(value))
+
+    def _take_debug(self, ns: tuple[str, ...], value: Mapping[str, Any]) -> None:
+        if value["type"] == "checkpoint":
+            self._take_checkpoint("debug", ns, value["payload"], value)
+        elif value["type"] == "task" and self._past.knows(value["payload"]["id"]):
+            return
+        else:
+            self._emit("debug", ns, value, bound=value["type"] == "task_result")
+
+    def note_writes(self, ns: str, task_id: str, taken: bool) -> None:
+        """The saver took a task's writes, or could not: what reports them follows in this very call."""
+        self._write_failed = not taken
+        if task_id != NO_TASK:
+            # From now on `values` of this graph report checkpoints, not the state it was resumed with.
+            self._ticking.add(ns)
+
+
+def _is_cached(update: Any) -> bool:
+    metadata = update.get("__metadata__") if isinstance(update, dict) else None
+    return bool(metadata and metadata.get("cached"))

@@ -1,0 +1,143 @@
+"""Owns threads as clients make, label, find and remove them; what runs write on them is the writer's business."""
+
+from collections.abc import Sequence
+from typing import Any, Literal
+from uuid import UUID
+
+from psycopg.rows import kwargs_row
+
+from threadline.checkpoints.pool import Pool
+from threadline.checkpoints.statements import load_statements
+from threadline.runs.errors import Invalid, ThreadExists, ThreadNotFound
+from threadline.runs.identity import uuid7
+from threadline.runs.metadata import encode_argument, encode_metadata
+from threadline.runs.model import JsonObject, Thread, ThreadStatus
+
+_SQL = load_statements("threadline.runs", "threads.sql")
+
+# One more than the largest page, so that a caller can ask whether there is a next one.
+MAX_FOUND = 1001
+
+IfExists = Literal["raise", "do_nothing"]
+ThreadOrder = Literal["thread_id", "status", "created_at", "updated_at", "state_updated_at"]
+Direction = Literal["asc", "desc"]
+
+
+def _thread(*, status: str, **columns: Any) -> Thread:
+    return Thread(status=ThreadStatus(status), **columns)
+
+
+class Threads:
+    """The threads of one database."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    async def create(
+        self,
+        thread_id: UUID | None = None,
+        metadata: JsonObject | None = None,
+        if_exists: IfExists = "raise",
+    ) -> Thread:
+        """Create a thread, with an id of our own unless one is given, and return it.
+
+        Raises ThreadExists, unless `if_exists` says to leave a thread of that id as it is and return it, and
+        Invalid for metadata the database cannot hold.
+        """
+        thread_id = thread_id or uuid7()
+        parameters = {"thread_id": thread_id, "metadata": encode_metadata(metadata or {})}
+        thread = await self._one("create", parameters)
+        if thread is None and if_exists == "do_nothing":
+            # Deleted between the two statements, it can be created after all.
+            thread = await self._one("get", parameters) or await self._one("create", parameters)
+        if thread is None:
+            raise ThreadExists(thread_id)
+        return thread
+
+    async def get(self, thread_id: UUID) -> Thread:
+        """Return the thread; it is `busy` while runs wait or work. Raises ThreadNotFound."""
+        return self._found(thread_id, await self._one("get", {"thread_id": thread_id}))
+
+    async def patch(self, thread_id: UUID, metadata: JsonObject) -> Thread:
+        """Merge `metadata` into the thread's, key by key. Raises ThreadNotFound and Invalid."""
+        parameters = {"thread_id": thread_id, "metadata": encode_metadata(metadata)}
+        return self._found(thread_id, await self._one("patch", parameters))
+
+    async def delete(self, thread_id: UUID) -> None:
+        """Remove the thread with its runs, events and checkpoints. Raises ThreadNotFound.
+
+        A run at work on it can write nothing from then on, and stops at its next write.
+        """
+        async with self._pool.connection() as connection, connection.transaction():
+            cursor = await connection.execute(_SQL["lock_head"], {"thread_id": thread_id})
+            if await cursor.fetchone() is None:
+                raise ThreadNotFound(thread_id)
+            await connection.execute(_SQL["delete"], {"thread_id": thread_id})
+
+    async def search(
+        self,
+        *,
+        metadata: JsonObject | None = None,
+        values: JsonObject | None = None,
+        status: ThreadStatus | None = None,
+        ids: Sequence[UUID] = (),
+        limit: int = 10,
+        offset: int = 0,
+        sort_by: ThreadOrder = "created_at",
+        sort_order: Direction = "desc",
+    ) -> list[Thread]:
+        """Return the threads whose metadata and values contain what is given, hidden ones left out.
+
+        `limit` is 1 to 1001: a page of at most 1000 and one more to see whether another follows. Raises Invalid.
+        """
+        if not 1 <= limit <= MAX_FOUND:
+            raise Invalid(f"limit must be between 1 and {MAX_FOUND - 1}, not {limit}")
+        if offset < 0:
+            raise Invalid(f"offset must not be negative, but is {offset}")
+        parameters = _filters(metadata, values, status) | {
+            "ids": list(ids) or None,
+            "order": f"{sort_by} {sort_order}",
+            "limit": limit,
+            "offset": offset,
+        }
+        async with (
+            self._pool.connection() as connection,
+            connection.cursor(row_factory=kwargs_row(_thread)) as cursor,
+        ):
+            await cursor.execute(_SQL["search"], parameters)
+            return await cursor.fetchall()
+
+    async def count(
+        self,
+        *,
+        metadata: JsonObject | None = None,
+        values: JsonObject | None = None,
+        status: ThreadStatus | None = None,
+    ) -> int:
+        """Return how many threads `search` finds without a limit. Raises Invalid."""
+        async with self._pool.connection() as connection:
+            cursor = await connection.execute(_SQL["count"], _filters(metadata, values, status))
+            row = await cursor.fetchone()
+        return int(row[0]) if row else 0
+
+    async def _one(self, statement: str, parameters: JsonObject) -> Thread | None:
+        async with (
+            self._pool.connection() as connection,
+            connection.cursor(row_factory=kwargs_row(_thread)) as cursor,
+        ):
+            await cursor.execute(_SQL[statement], parameters)
+            return await cursor.fetchone()
+
+    @staticmethod
+    def _found(thread_id: UUID, thread: Thread | None) -> Thread:
+        if thread is None:
+            raise ThreadNotFound(thread_id)
+        return thread
+
+
+def _filters(metadata: JsonObject | None, values: JsonObject | None, status: ThreadStatus | None) -> JsonObject:
+    return {
+        "metadata": encode_metadata(metadata) if metadata else None,
+        "values": encode_argument(values, "values") if values else None,
+        "status": status,
+    }
