@@ -4,8 +4,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 from uuid import UUID, uuid5
 
-from langgraph.types import Command, Send
-
+from threadline.runs.commands import read_command
 from threadline.runs.model import Claim, JsonObject, Run
 
 Durability = Literal["sync", "async", "exit"]
@@ -54,24 +53,8 @@ def trace_id(run_id: UUID, attempt: int) -> UUID:
 
 
 def _read_input(kwargs: JsonObject) -> Any:
-    command = kwargs.get("command")
-    if not command:
-        return kwargs.get("input")
-    return Command(
-        update=command.get("update"),
-        resume=command.get("resume"),
-        goto=_read_goto(command.get("goto")),
-    )
-
-
-def _read_goto(goto: Any) -> Any:
-    if goto is None:
-        return ()
-    if isinstance(goto, list):
-        return [_read_goto(item) for item in goto]
-    if isinstance(goto, dict):
-        return Send(goto["node"], goto.get("input"))
-    return goto
+    """An empty command counts as none: what was given as input, or nothing, is the input then."""
+    return read_command(kwargs["command"]) if kwargs.get("command") else kwargs.get("input")
 
 
 def _make_config(run: Run, *, resumed: bool) -> JsonObject:

@@ -14,7 +14,7 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.errors import InvalidUpdateError
 from langgraph.pregel import Pregel
 from langgraph.types import StateSnapshot, StateUpdate
-from psycopg import AsyncConnection, DataError
+from psycopg import AsyncConnection
 
 from threadline.checkpoints.clock import raise_checkpoint_floor
 from threadline.checkpoints.statements import load_statements
@@ -55,12 +55,8 @@ async def update_state(
         try:
             async with asyncio.timeout(UPDATE_TIMEOUT):
                 written = await graph.abulk_update_state(config, updates)
-        except InvalidUpdateError as error:
-            raise InvalidState(str(error)) from error
-        except DataError as error:
-            raise InvalidState(f"The new state cannot be stored: {error}") from error
-        except (ValueError, TypeError, LookupError, TimeoutError) as error:
-            raise InvalidState(f"{type(error).__name__}: {error}") from error
+        except (InvalidUpdateError, ValueError, TypeError, LookupError, TimeoutError) as error:
+            raise InvalidState(_refusal(error)) from error
         root: RunnableConfig = {"configurable": {"thread_id": str(thread_id), "checkpoint_ns": ""}}
         await _record(connection, thread_id, supersteps, written, await graph.aget_state(root))
     return written
@@ -75,6 +71,15 @@ def _read_update(update: Mapping[str, Any]) -> StateUpdate:
     # LangGraph takes a command where it takes values; its annotation doesn't say so.
     values: Any = read_command(command)
     return StateUpdate(values, as_node)
+
+
+def _refusal(error: Exception) -> str:
+    """Say why: LangGraph's own text, or what a reducer or routing function raised."""
+    if isinstance(error, InvalidUpdateError):
+        return str(error)
+    if isinstance(error, TimeoutError):
+        return f"The graph took longer than {UPDATE_TIMEOUT:g} s to take the update in"
+    return f"{type(error).__name__}: {error}"
 
 
 async def _take_head(connection: AsyncConnection[Any], thread_id: UUID) -> None:

@@ -1,2 +1,190 @@
-class Subscription:
-    async def next_rows(self, patience: float): ...
+"""Owns the streams' view of the event log: what follows a cursor, from memory when it continues it, else from Postgres.
+
+A stream never talks to a worker. Memory hands over committed rows only, and only to a cursor that they continue;
+at a hole, after a hint from another process, and at every poll the database is read.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from uuid import UUID
+
+from psycopg import Error
+from psycopg_pool import PoolTimeout
+
+from threadline.checkpoints.pool import Pool
+from threadline.checkpoints.statements import load_statements
+from threadline.runs.errors import CursorTrimmed, ThreadGone, ThreadNotFound
+from threadline.runs.model import RUN_ENDED, LogRow, Run
+from threadline.runs.subscription import RecentRows, Subscription
+
+logger = logging.getLogger("threadline.tails")
+
+PAGE_ROWS = 256  # rows one read takes per stream
+_SQL = load_statements("threadline.runs", "log.sql")
+
+
+class Tails:
+    """All open streams of this process, fed by its own commits, by hints and by polling."""
+
+    def __init__(self, pool: Pool, poll: timedelta) -> None:
+        self._pool = pool
+        self._poll = poll.total_seconds()
+        self._subscriptions: dict[UUID, set[Subscription]] = {}
+        self._recent = RecentRows()
+        self._behind = asyncio.Event()
+
+    @asynccontextmanager
+    async def follow(self, thread_id: UUID, after: int) -> AsyncIterator[Subscription]:
+        """Follow a thread's log behind number `after`; a cursor beyond the log's end starts from its beginning.
+
+        Raises ThreadNotFound, and CursorTrimmed when events behind `after` are no longer kept.
+        """
+        subscription = Subscription(thread_id, after, self._behind)
+        self._subscriptions.setdefault(thread_id, set()).add(subscription)
+        try:
+            await self._catch_up(subscription)
+            yield subscription
+        finally:
+            others = self._subscriptions[thread_id]
+            others.discard(subscription)
+            if not others:
+                del self._subscriptions[thread_id]
+
+    async def last_seq(self, thread_id: UUID) -> int:
+        """Return the number of the thread's newest event. Raises ThreadNotFound."""
+        return (await self._read_head(thread_id))[1]
+
+    async def result(self, run: Run) -> bytes | None:
+        """Wait for the run's end and return the JSON text that `runs/wait` answers with.
+
+        None when the run, or its thread, was deleted meanwhile and left no end.
+        """
+        if run.status.is_final:
+            return await self._read_end(run)
+        try:
+            async with self.follow(run.thread_id, run.start_seq) as subscription:
+                while True:
+                    for row in await subscription.next_rows(60.0):
+                        if row.run_id == run.run_id and row.contents[-1][0] == RUN_ENDED:
+                            return row.payload[len(row.payload) - row.contents[-1][1] :]
+        except (ThreadGone, ThreadNotFound):
+            return None
+        except CursorTrimmed:
+            return await self._read_end(run)
+
+    def publish(self, rows: Iterable[LogRow]) -> None:
+        """Hand committed rows to the streams that they continue."""
+        for row in rows:
+            self._recent.add(row)
+            for subscription in self._subscriptions.get(row.thread_id, ()):
+                subscription.offer(row)
+
+    def hint(self, thread_ids: Iterable[UUID]) -> None:
+        """Something may have been committed on these threads: read them soon."""
+        for thread_id in thread_ids:
+            self._recent.forget(thread_id)
+            for subscription in self._subscriptions.get(thread_id, ()):
+                subscription.fall_behind()
+
+    def look_at_everything(self) -> None:
+        """Hints may have been missed: read the tails of all open streams."""
+        self.hint(list(self._subscriptions))
+
+    async def run(self) -> None:
+        """Read for streams that are behind, at once; and for all of them at every poll."""
+        while True:
+            try:
+                async with asyncio.timeout(self._poll):
+                    await self._behind.wait()
+            except TimeoutError:
+                self._mark_all()
+            self._behind.clear()
+            waiting = self._collect_behind()
+            if not waiting:
+                continue
+            try:
+                await self._read(waiting)
+            except (Error, PoolTimeout, OSError) as error:
+                logger.warning("tails.retry", extra={"error": repr(error)})
+                await asyncio.sleep(min(self._poll, 0.2))
+                for subscription in waiting:
+                    subscription.fall_behind()
+
+    def _mark_all(self) -> None:
+        for subscriptions in self._subscriptions.values():
+            for subscription in subscriptions:
+                subscription.behind = True
+
+    def _collect_behind(self) -> list[Subscription]:
+        waiting = [
+            subscription
+            for subscriptions in self._subscriptions.values()
+            for subscription in subscriptions
+            if subscription.behind and subscription.wants_more
+        ]
+        for subscription in waiting:
+            subscription.behind = False
+        return waiting
+
+    async def _read(self, waiting: Sequence[Subscription]) -> None:
+        """One query for all of them; whoever got a full page is asked for again."""
+        async with self._pool.connection() as connection:
+            cursor = await connection.execute(
+                _SQL["read_tails"],
+                {
+                    "thread_id": [subscription.thread_id for subscription in waiting],
+                    "cursor": [subscription.cursor for subscription in waiting],
+                    "page": PAGE_ROWS,
+                },
+                binary=True,
+            )
+            rows = await cursor.fetchall()
+        pages = [0] * len(waiting)
+        for ord_, exists, first_seq, last_seq, run_id, contents, payload in rows:
+            subscription = waiting[ord_ - 1]
+            if not exists:
+                subscription.end()
+            elif first_seq is not None:
+                pages[ord_ - 1] += 1
+                subscription.offer(LogRow(subscription.thread_id, first_seq, last_seq, run_id, contents, payload))
+        for subscription, count in zip(waiting, pages, strict=True):
+            if count == PAGE_ROWS:
+                subscription.fall_behind()
+
+    async def _catch_up(self, subscription: Subscription) -> None:
+        rows = self._recent.after(subscription.thread_id, subscription.cursor)
+        if rows is not None:
+            for row in rows:
+                subscription.offer(row)
+            return
+        trimmed_seq, last_seq = await self._read_head(subscription.thread_id)
+        if subscription.cursor > last_seq:
+            subscription.cursor = 0
+        if subscription.cursor < trimmed_seq:
+            raise CursorTrimmed(subscription.cursor, trimmed_seq)
+        if subscription.cursor < last_seq:
+            subscription.fall_behind()
+
+    async def _read_head(self, thread_id: UUID) -> tuple[int, int]:
+        async with self._pool.connection() as connection:
+            cursor = await connection.execute(_SQL["head"], {"thread_id": thread_id})
+            row = await cursor.fetchone()
+        if row is None:
+            raise ThreadNotFound(thread_id)
+        return row[0], row[1]
+
+    async def _read_end(self, run: Run) -> bytes | None:
+        async with self._pool.connection() as connection:
+            cursor = await connection.execute(
+                _SQL["end_of_run"], {"run_id": run.run_id, "thread_id": run.thread_id}, binary=True
+            )
+            row = await cursor.fetchone()
+        if row is None:
+            return None
+        end_seq, first_seq, last_seq, run_id, contents, payload = row
+        events = LogRow(run.thread_id, first_seq, last_seq, run_id, contents, payload).events(end_seq - 1)
+        event = next(events, None)
+        return event.data if event and event.run_id == run.run_id and event.name == RUN_ENDED else None

@@ -196,7 +196,7 @@ class Worker:
             return None
 
     async def _claim(self) -> float | None:
-        """Claim as much as there is room for; returns the seconds until the next run falls due, if sooner than a poll."""
+        """Claim as much as there is room for; returns the seconds after which to look again, at most a poll."""
         room = min(self.room, 64)
         if room == 0:
             return None

@@ -39,9 +39,7 @@ class Shim:
         self._owner_lock = owner_lock
         self._owner_pid = owner_pid
         self._signals = _collect_signals()
-        self._server = os.posix_spawn(
-            command[0], command, SERVER_ENVIRONMENT, setsigdef=[signal.SIGPIPE, signal.SIGXFSZ]
-        )
+        self._server = os.posix_spawn(command[0], command, SERVER_ENVIRONMENT)
 
     def supervise(self) -> int:
         """Return PostgreSQL's exit code (128 plus the number of a deadly signal) once it has ended."""

@@ -1,0 +1,110 @@
+"""Owns one reader's place in a thread's log, and the memory of rows committed a moment ago. No database here."""
+
+import asyncio
+from collections import OrderedDict, deque
+from uuid import UUID
+
+from threadline.runs.errors import ThreadGone
+from threadline.runs.model import LogRow
+
+LAG_BYTES = 1024 * 1024  # a reader that is this far behind loses its buffer and pages from the database
+RECENT_THREADS = 4096
+RECENT_BYTES = 64 * 1024  # per thread: enough for a short run's whole log
+
+
+class Subscription:
+    """One reader's place in a thread's log. Made by `Tails.follow`, which also sets `on_behind` to be woken."""
+
+    def __init__(self, thread_id: UUID, cursor: int, on_behind: asyncio.Event) -> None:
+        self.thread_id = thread_id
+        self.cursor = cursor  # the last number that is in the buffer or was handed out
+        self.behind = False
+        self._rows: deque[LogRow] = deque()
+        self._bytes = 0
+        self._lagging = False
+        self._gone = False
+        self._news = asyncio.Event()
+        self._on_behind = on_behind
+
+    async def next_rows(self, patience: float) -> list[LogRow]:
+        """Return the rows that follow, at least one, or none if none came within `patience` seconds.
+
+        A row may begin at or before the cursor the subscription was opened with: use `LogRow.events(after)`.
+        Raises ThreadGone when the thread was deleted.
+        """
+        if not self._rows and not self._gone:
+            self._news.clear()
+            if self._lagging:
+                self._lagging = False
+                self.fall_behind()
+            try:
+                async with asyncio.timeout(patience):
+                    await self._news.wait()
+            except TimeoutError:
+                return []
+        if self._gone and not self._rows:
+            raise ThreadGone(self.thread_id)
+        rows = list(self._rows)
+        self._rows.clear()
+        self._bytes = 0
+        return rows
+
+    def offer(self, row: LogRow) -> None:
+        """Take a committed row if it continues the cursor; otherwise remember that something is missing."""
+        if row.last_seq <= self.cursor or self._lagging:
+            return
+        if row.first_seq > self.cursor + 1:
+            self.fall_behind()
+            return
+        if self._rows and self._bytes + len(row.payload) > LAG_BYTES:
+            self._lagging = True
+            return
+        self._rows.append(row)
+        self._bytes += len(row.payload)
+        self.cursor = row.last_seq
+        self._news.set()
+
+    def fall_behind(self) -> None:
+        """Have the database read for this reader."""
+        self.behind = True
+        self._on_behind.set()
+
+    def end(self) -> None:
+        """The thread is gone."""
+        self._gone = True
+        self._news.set()
+
+    @property
+    def wants_more(self) -> bool:
+        """False while the reader has to catch up with what it already holds."""
+        return not self._lagging and not self._gone
+
+
+class RecentRows:
+    """The last rows this process committed, per thread, so that a stream opened a moment later needs no read."""
+
+    def __init__(self) -> None:
+        self._threads: OrderedDict[UUID, deque[LogRow]] = OrderedDict()
+
+    def add(self, row: LogRow) -> None:
+        """Remember a committed row; one that does not continue the others starts anew."""
+        rows = self._threads.get(row.thread_id)
+        if rows is None or rows[-1].last_seq + 1 != row.first_seq:
+            rows = self._threads[row.thread_id] = deque()
+        rows.append(row)
+        while len(rows) > 1 and sum(len(row.payload) for row in rows) > RECENT_BYTES:
+            rows.popleft()
+        self._threads.move_to_end(row.thread_id)
+        while len(self._threads) > RECENT_THREADS:
+            self._threads.popitem(last=False)
+
+    def forget(self, thread_id: UUID) -> None:
+        """Somebody else has written to the thread."""
+        self._threads.pop(thread_id, None)
+
+    def after(self, thread_id: UUID, cursor: int) -> list[LogRow] | None:
+        """Return the rows that continue `cursor`, or None if memory cannot tell."""
+        rows = self._threads.get(thread_id)
+        if not rows or not rows[0].first_seq <= cursor + 1 <= rows[-1].last_seq + 1:
+            return None
+        return [row for row in rows if row.last_seq > cursor]
