@@ -164,11 +164,11 @@ class Worker:
             # Our own fault, not the graph's: the run goes back to the queue rather than vanish with the task.
             logger.exception("run.crashed", extra={"run_id": str(run.run_id)})
         finally:
+            if not over:
+                await self._hand_back(execution.claim)
             del self._executions[run.run_id]
             if not self._executions:
                 self._empty.set()
-            if not over:
-                await self._hand_back(execution.claim)
             self._work.set()
 
     async def _hand_back(self, claim: Claim) -> None:
