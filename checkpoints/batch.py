@@ -6,6 +6,7 @@ from typing import Any
 
 import orjson
 
+from threadline.checkpoints.arrays import BooleanArray, ByteaArray, IntegerArray, TextArray, UuidArray
 from threadline.checkpoints.buffer import BlobRow, CheckpointRow, Entry, Finish, RunBuffer, WriteRow
 
 Parameters = dict[str, Any]
@@ -62,13 +63,13 @@ def _bind_fences(shares: Sequence[Share]) -> Parameters:
     fences = [share.buffer.fence for share in shares]
     finishes = [share.finish for share in shares]
     return {
-        "thread_id": [fence.thread_id for fence in fences],
-        "run_id": [fence.run_id for fence in fences],
-        "epoch": [fence.epoch for fence in fences],
-        "events": [len(share.contents) for share in shares],
-        "checkpointed": [any(entry.checkpoints for entry in share.entries) for share in shares],
-        "finishing": [finish is not None for finish in finishes],
-        "cancel_known": [finish is not None and finish.cancel_known for finish in finishes],
+        "thread_id": UuidArray([fence.thread_id for fence in fences]),
+        "run_id": UuidArray([fence.run_id for fence in fences]),
+        "epoch": IntegerArray([fence.epoch for fence in fences]),
+        "events": IntegerArray([len(share.contents) for share in shares]),
+        "checkpointed": BooleanArray([any(entry.checkpoints for entry in share.entries) for share in shares]),
+        "finishing": BooleanArray([finish is not None for finish in finishes]),
+        "cancel_known": BooleanArray([finish is not None and finish.cancel_known for finish in finishes]),
     }
 
 
@@ -83,18 +84,18 @@ def _bind_checkpoints(shares: Sequence[Share]) -> Parameters:
             for blob in entry.blobs:
                 blobs.setdefault((ord_, blob.ns, blob.channel, blob.version), blob)
     return {
-        "c_ord": [key[0] for key in checkpoints],
-        "c_ns": [row.ns for row in checkpoints.values()],
-        "c_id": [row.id for row in checkpoints.values()],
-        "c_parent": [row.parent for row in checkpoints.values()],
-        "c_checkpoint": [row.checkpoint for row in checkpoints.values()],
-        "c_metadata": [row.metadata for row in checkpoints.values()],
-        "b_ord": [key[0] for key in blobs],
-        "b_ns": [blob.ns for blob in blobs.values()],
-        "b_channel": [blob.channel for blob in blobs.values()],
-        "b_version": [blob.version for blob in blobs.values()],
-        "b_type": [blob.type for blob in blobs.values()],
-        "b_blob": [blob.blob for blob in blobs.values()],
+        "c_ord": IntegerArray([key[0] for key in checkpoints]),
+        "c_ns": TextArray([row.ns for row in checkpoints.values()]),
+        "c_id": TextArray([row.id for row in checkpoints.values()]),
+        "c_parent": TextArray([row.parent for row in checkpoints.values()]),
+        "c_checkpoint": TextArray([row.checkpoint for row in checkpoints.values()]),
+        "c_metadata": TextArray([row.metadata for row in checkpoints.values()]),
+        "b_ord": IntegerArray([key[0] for key in blobs]),
+        "b_ns": TextArray([blob.ns for blob in blobs.values()]),
+        "b_channel": TextArray([blob.channel for blob in blobs.values()]),
+        "b_version": TextArray([blob.version for blob in blobs.values()]),
+        "b_type": TextArray([blob.type for blob in blobs.values()]),
+        "b_blob": ByteaArray([blob.blob for blob in blobs.values()]),
     }
 
 
@@ -117,34 +118,34 @@ def _bind_writes(shares: Sequence[Share]) -> Parameters:
 
 def _bind_write_rows(prefix: str, rows: dict[tuple[int, str, str, str, int], WriteRow]) -> Parameters:
     return {
-        f"{prefix}_ord": [key[0] for key in rows],
-        f"{prefix}_ns": [row.ns for row in rows.values()],
-        f"{prefix}_id": [row.id for row in rows.values()],
-        f"{prefix}_task": [row.task for row in rows.values()],
-        f"{prefix}_path": [row.path for row in rows.values()],
-        f"{prefix}_idx": [row.idx for row in rows.values()],
-        f"{prefix}_channel": [row.channel for row in rows.values()],
-        f"{prefix}_type": [row.type for row in rows.values()],
-        f"{prefix}_blob": [row.blob for row in rows.values()],
+        f"{prefix}_ord": IntegerArray([key[0] for key in rows]),
+        f"{prefix}_ns": TextArray([row.ns for row in rows.values()]),
+        f"{prefix}_id": TextArray([row.id for row in rows.values()]),
+        f"{prefix}_task": TextArray([row.task for row in rows.values()]),
+        f"{prefix}_path": TextArray([row.path for row in rows.values()]),
+        f"{prefix}_idx": IntegerArray([row.idx for row in rows.values()]),
+        f"{prefix}_channel": TextArray([row.channel for row in rows.values()]),
+        f"{prefix}_type": TextArray([row.type for row in rows.values()]),
+        f"{prefix}_blob": ByteaArray([row.blob for row in rows.values()]),
     }
 
 
 def _bind_events(shares: Sequence[Share]) -> Parameters:
     logged = [(ord_, share) for ord_, share in enumerate(shares, 1) if share.contents]
     return {
-        "e_ord": [ord_ for ord_, _ in logged],
-        "e_contents": [orjson.dumps(share.contents).decode() for _, share in logged],
-        "e_payload": [share.payload for _, share in logged],
+        "e_ord": IntegerArray([ord_ for ord_, _ in logged]),
+        "e_contents": TextArray([orjson.dumps(share.contents).decode() for _, share in logged]),
+        "e_payload": ByteaArray([share.payload for _, share in logged]),
     }
 
 
 def _bind_finishes(shares: Sequence[Share]) -> Parameters:
     finishes = [(ord_, share.finish) for ord_, share in enumerate(shares, 1) if share.finish]
     return {
-        "f_ord": [ord_ for ord_, _ in finishes],
-        "f_status": [finish.status for _, finish in finishes if finish],
-        "f_error": [finish.error for _, finish in finishes if finish],
-        "f_thread_status": [finish.thread_status for _, finish in finishes if finish],
-        "f_values": [finish.values for _, finish in finishes if finish],
-        "f_interrupts": [finish.interrupts for _, finish in finishes if finish],
+        "f_ord": IntegerArray([ord_ for ord_, _ in finishes]),
+        "f_status": TextArray([finish.status for _, finish in finishes if finish]),
+        "f_error": TextArray([finish.error for _, finish in finishes if finish]),
+        "f_thread_status": TextArray([finish.thread_status for _, finish in finishes if finish]),
+        "f_values": TextArray([finish.values for _, finish in finishes if finish]),
+        "f_interrupts": TextArray([finish.interrupts for _, finish in finishes if finish]),
     }

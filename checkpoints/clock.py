@@ -11,8 +11,14 @@ from langgraph.checkpoint.base import id as checkpoint_ids
 
 
 def checkpoint_timestamp(checkpoint_id: str) -> int:
-    """Return the 60-bit timestamp of a UUIDv6, in units of 100 ns since 1582-10-15 (RFC 9562, 5.6)."""
-    number = UUID(checkpoint_id).int
+    """Return the 60-bit timestamp of a UUIDv6, in units of 100 ns since 1582-10-15 (RFC 9562, 5.6).
+
+    Raises ValueError for anything else: another version's bits would read as a time far in the future.
+    """
+    uuid = UUID(checkpoint_id)
+    if uuid.version != 6:
+        raise ValueError(f"{checkpoint_id} is not a UUID of version 6")
+    number = uuid.int
     return ((number >> 80) << 12) | ((number >> 64) & 0x0FFF)
 
 
@@ -20,7 +26,7 @@ def raise_checkpoint_floor(checkpoint_id: str) -> None:
     """Make every checkpoint id this process mints from now on greater than `checkpoint_id`."""
     try:
         timestamp = checkpoint_timestamp(checkpoint_id)
-    except ValueError:  # not a UUID: made by another tool, and then nothing of ours compares with it
+    except ValueError:  # made by another tool, and then nothing of ours compares with it
         return
     last: int | None = checkpoint_ids._last_v6_timestamp
     if last is None or last < timestamp:

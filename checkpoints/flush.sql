@@ -17,8 +17,8 @@
 -- See the top of this file. Answers ord, thread_id, last_seq, inflight for every run that was not refused.
 -- A head row that somebody holds for long must not hold up the whole batch, hence the local lock_timeout.
 with written as materialized (
-    update writers set batch = %(batch)s, updated_at = clock_timestamp()
-    where writer_id = %(writer_id)s and batch = %(batch)s - 1
+    update writers set batch = %(batch)s::bigint, updated_at = clock_timestamp()
+    where writer_id = %(writer_id)s and batch = %(batch)s::bigint - 1
         and set_config('lock_timeout', '250ms', true) is not null
     returning batch
 ), mine as materialized (

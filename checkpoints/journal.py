@@ -5,14 +5,15 @@ says whether the statement was committed.
 """
 
 from collections.abc import Mapping
-from typing import Any, LiteralString
+from typing import Any
 from uuid import uuid4
 
-from psycopg import AsyncConnection, Error
+from psycopg import AsyncConnection, AsyncRawCursor, Error
 from psycopg.rows import TupleRow
 
+from threadline.checkpoints.arrays import register_arrays
 from threadline.checkpoints.pool import Database
-from threadline.checkpoints.statements import load_statements
+from threadline.checkpoints.statements import Positional, load_statements
 
 _SQL = load_statements("threadline.checkpoints", "journal.sql")
 
@@ -43,6 +44,7 @@ class Journal:
         if self._connection is not None:
             await self._connection.close()
         connection = await self._database.connect(self._name)
+        register_arrays(connection)
         if not self._database.pooler:
             connection.prepare_threshold = 0
             await connection.execute(_SQL["use_generic_plan"])
@@ -50,7 +52,7 @@ class Journal:
         self._connection = connection
         return connection
 
-    async def execute(self, statement: LiteralString, parameters: Mapping[str, Any]) -> list[TupleRow] | None:
+    async def execute(self, statement: Positional, parameters: Mapping[str, Any]) -> list[TupleRow] | None:
         """Run `statement` once and return its rows; None means that it was committed and its answer got lost.
 
         After an error for which `may_repeat` is true call again with the same arguments, whatever was said
@@ -65,7 +67,8 @@ class Journal:
                 return None
         numbered = {**parameters, "writer_id": self._writer_id, "batch": self._batch + 1}
         try:
-            cursor = await connection.execute(statement, numbered)
+            cursor: AsyncRawCursor[TupleRow] = AsyncRawCursor(connection)
+            await cursor.execute(statement.text, statement.bind(numbered))
             rows = await cursor.fetchall()
         except BaseException:
             # Also a cancelled await: whether the server got the statement is unknown then.

@@ -4,8 +4,9 @@ import re
 from collections.abc import Mapping
 from importlib.resources import files
 from types import MappingProxyType
-from typing import LiteralString, cast
+from typing import Any, LiteralString, NamedTuple, cast
 
+_PARAMETER = re.compile(r"%\((?P<name>\w+)\)[sb]|%%")
 _HEADER = re.compile(r"^-- name: (?P<name>[a-z0-9_]+)\s*$", re.MULTILINE)
 
 
@@ -25,3 +26,26 @@ def load_statements(package: str, file: str) -> Mapping[str, LiteralString]:
             raise ValueError(f"{package}/{file} has two statements named {name!r}")
         statements[name] = cast("LiteralString", body.strip())
     return MappingProxyType(statements)
+
+
+class Positional(NamedTuple):
+    """A statement in the server's own form: `$1`... in place of names. It needs no parsing on every call."""
+
+    text: LiteralString
+    names: tuple[str, ...]
+
+    def bind(self, parameters: Mapping[str, Any]) -> list[Any]:
+        """Return the values in the statement's order."""
+        return [parameters[name] for name in self.names]
+
+
+def make_positional(statement: LiteralString) -> Positional:
+    """Turn `%(name)s` into `$n`; psycopg does it anew for every call of a statement over 4,096 characters."""
+    names: dict[str, int] = {}
+
+    def number(match: re.Match[str]) -> str:
+        if match[0] == "%%":
+            return "%"
+        return f"${names.setdefault(match['name'], len(names) + 1)}"
+
+    return Positional(_PARAMETER.sub(number, statement), tuple(names))

@@ -20,7 +20,7 @@ from threadline.checkpoints.batch import Share, bind, gather, make_share
 from threadline.checkpoints.buffer import BULK_BYTES, CancelRequested, Fence, RunBuffer
 from threadline.checkpoints.journal import FIRST_PAUSE, LOCK_TIMEOUT, LONGEST_PAUSE, Journal, may_repeat
 from threadline.checkpoints.pool import Database
-from threadline.checkpoints.statements import load_statements
+from threadline.checkpoints.statements import load_statements, make_positional
 
 logger = logging.getLogger("threadline.writer")
 
@@ -28,6 +28,7 @@ MAX_BYTES = 4 * 1024 * 1024
 MAX_ROWS = 2_000
 DRAIN_SECONDS = 5.0  # at the end of the process; what is not committed then was never acknowledged
 _SQL = load_statements("threadline.checkpoints", "flush.sql")
+_FLUSH = make_positional(_SQL["flush"])
 
 
 class Committed(NamedTuple):
@@ -122,7 +123,7 @@ class Lane:
         parameters = {"linger": self._linger, **bind(shares)}
         while True:
             try:
-                rows = await self._journal.execute(_SQL["flush"], parameters)
+                rows = await self._journal.execute(_FLUSH, parameters)
                 if rows is None:
                     answers = await self._reconstruct(shares)
                 else:

@@ -16,9 +16,10 @@ from uuid import UUID
 import orjson
 from psycopg import Error
 
+from threadline.checkpoints.arrays import BooleanArray, FloatArray, TextArray, UuidArray
 from threadline.checkpoints.journal import FIRST_PAUSE, LOCK_TIMEOUT, LONGEST_PAUSE, Journal, may_repeat
 from threadline.checkpoints.pool import Database
-from threadline.checkpoints.statements import load_statements
+from threadline.checkpoints.statements import load_statements, make_positional
 from threadline.runs.encoding import encode
 from threadline.runs.errors import RunError, ThreadBusy, ThreadNotFound
 from threadline.runs.model import METADATA, Claim, JsonObject, LogRow, MultitaskStrategy, Run, RunRequest, RunStatus
@@ -27,6 +28,7 @@ logger = logging.getLogger("threadline.admission")
 
 MAX_BATCH = 256
 _SQL = load_statements("threadline.runs", "queue.sql")
+_ADMIT = make_positional(_SQL["admit"])
 
 
 @dataclass(slots=True, eq=False)
@@ -124,7 +126,7 @@ class Admission:
         parameters = {"process_id": self._process_id, **_bind(batch)}
         while True:
             try:
-                rows = await self._journal.execute(_SQL["admit"], parameters)
+                rows = await self._journal.execute(_ADMIT, parameters)
                 found = {row[0]: row[1:] for row in rows} if rows is not None else await self._reread(batch)
                 break
             except (Error, OSError) as error:
@@ -244,18 +246,18 @@ def _make_run(
 def _bind(batch: Sequence[_Asked]) -> JsonObject:
     requests = [asked.request for asked in batch]
     return {
-        "thread_id": [request.thread_id for request in requests],
-        "run_id": [request.run_id for request in requests],
-        "assistant_id": [request.assistant_id for request in requests],
-        "graph_id": [request.graph_id for request in requests],
-        "inherited": [asked.inherited for asked in batch],
-        "metadata": [asked.metadata for asked in batch],
-        "kwargs": [asked.kwargs for asked in batch],
-        "strategy": [str(request.multitask_strategy) for request in requests],
-        "delay": [request.delay.total_seconds() for request in requests],
-        "claim": [asked.claim for asked in batch],
-        "fresh": [request.fresh_thread for request in requests],
-        "hidden": [request.hidden_thread for request in requests],
+        "thread_id": UuidArray([request.thread_id for request in requests]),
+        "run_id": UuidArray([request.run_id for request in requests]),
+        "assistant_id": UuidArray([request.assistant_id for request in requests]),
+        "graph_id": TextArray([request.graph_id for request in requests]),
+        "inherited": TextArray([asked.inherited for asked in batch]),
+        "metadata": TextArray([asked.metadata for asked in batch]),
+        "kwargs": TextArray([asked.kwargs for asked in batch]),
+        "strategy": TextArray([str(request.multitask_strategy) for request in requests]),
+        "delay": FloatArray([request.delay.total_seconds() for request in requests]),
+        "claim": BooleanArray([asked.claim for asked in batch]),
+        "fresh": BooleanArray([request.fresh_thread for request in requests]),
+        "hidden": BooleanArray([request.hidden_thread for request in requests]),
     }
 
 

@@ -16,7 +16,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -111,7 +111,8 @@ def _end_ownerless_server(data_dir: Path) -> None:
         return
     pid = find_listener(Path(record.socket_dir))
     if pid is not None:
-        os.kill(pid, signal.SIGINT)
+        with suppress(ProcessLookupError):  # it ended at this moment
+            os.kill(pid, signal.SIGINT)
 
 
 def _read_record(data_dir: Path) -> Record | None:
