@@ -113,7 +113,18 @@ def _bind_writes(shares: Sequence[Share]) -> Parameters:
                     kept.setdefault(key, row)
     for key in overwriting:
         kept.pop(key, None)
-    return {**_bind_write_rows("w", kept), **_bind_write_rows("o", overwriting)}
+    return {**_bind_write_rows("w", kept), **_bind_write_rows("o", overwriting), **_bind_bases(shares)}
+
+
+def _bind_bases(shares: Sequence[Share]) -> Parameters:
+    bases = [
+        (ord_, ns, id_) for ord_, share in enumerate(shares, 1) for entry in share.entries for ns, id_ in entry.bases
+    ]
+    return {
+        "a_ord": IntegerArray([ord_ for ord_, _, _ in bases]),
+        "a_ns": TextArray([ns for _, ns, _ in bases]),
+        "a_id": TextArray([id_ for _, _, id_ in bases]),
+    }
 
 
 def _bind_write_rows(prefix: str, rows: dict[tuple[int, str, str, str, int], WriteRow]) -> Parameters:
@@ -148,4 +159,5 @@ def _bind_finishes(shares: Sequence[Share]) -> Parameters:
         "f_thread_status": TextArray([finish.thread_status for _, finish in finishes if finish]),
         "f_values": TextArray([finish.values for _, finish in finishes if finish]),
         "f_interrupts": TextArray([finish.interrupts for _, finish in finishes if finish]),
+        "f_config": TextArray([finish.config for _, finish in finishes if finish]),
     }

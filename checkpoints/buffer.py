@@ -67,7 +67,8 @@ class WriteRow(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Finish:
-    """The end of a run. `values`, `interrupts` and `error` are JSON text; `values` None keeps the thread's.
+    """The end of a run. `values`, `interrupts` and `error` are JSON text; `values` or `config` None keeps the
+    thread's.
 
     `cancel_known` says that the worker has seen the cancel request the head may carry.
     """
@@ -77,6 +78,7 @@ class Finish:
     values: str | None
     interrupts: str
     error: str | None
+    config: str | None = None
     cancel_known: bool = False
 
 
@@ -88,6 +90,8 @@ class Entry:
     checkpoints: list[CheckpointRow] = field(default_factory=list)
     blobs: list[BlobRow] = field(default_factory=list)
     writes: list[WriteRow] = field(default_factory=list)
+    # (ns, id) of earlier runs' checkpoints that the writes are the first of this run to go to
+    bases: list[tuple[str, str]] = field(default_factory=list)
     events: list[tuple[str, bytes, int]] = field(default_factory=list)
     finish: Finish | None = None
     size: int = 0

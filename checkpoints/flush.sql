@@ -10,6 +10,8 @@
 --   * Whole: checkpoints, writes, events and the end of a run are one commit.
 --   * Once: the batch's number is compared and set in `writers`. A batch that was committed though its answer
 --     got lost does nothing when it is sent again.
+--   * Undoable: before a run's first write to a checkpoint of an earlier run, that checkpoint's pending writes
+--     are kept aside (the statement reads them as they were before it), so that a rollback can restore them.
 --   * A finish meets a cancel request on the locked head: a run that was asked to stop and does not know it
 --     yet (cancel_known) is not finished but refused.
 
@@ -65,6 +67,21 @@ with written as materialized (
     ) as b (ord, checkpoint_ns, channel, version, type, blob)
     join numbered n using (ord)
     on conflict (thread_id, checkpoint_ns, channel, version) do nothing
+), bases as (
+    insert into run_bases (thread_id, run_id, checkpoint_ns, checkpoint_id)
+    select n.thread_id, n.run_id, b.checkpoint_ns, b.checkpoint_id
+    from unnest(%(a_ord)b::integer[], %(a_ns)b::text[], %(a_id)b::text[]) as b (ord, checkpoint_ns, checkpoint_id)
+    join numbered n using (ord)
+    on conflict do nothing
+    returning thread_id, run_id, checkpoint_ns, checkpoint_id
+), base_writes as (
+    insert into run_base_writes
+        (thread_id, run_id, checkpoint_ns, checkpoint_id, task_id, task_path, idx, channel, type, blob)
+    select b.thread_id, b.run_id, w.checkpoint_ns, w.checkpoint_id, w.task_id, w.task_path, w.idx, w.channel,
+        w.type, w.blob
+    from bases b
+    join checkpoint_writes w on w.thread_id = b.thread_id::text
+        and w.checkpoint_ns = b.checkpoint_ns and w.checkpoint_id = b.checkpoint_id
 ), put_writes as (
     insert into checkpoint_writes
         (thread_id, checkpoint_ns, checkpoint_id, task_id, task_path, idx, channel, type, blob)
@@ -96,11 +113,11 @@ with written as materialized (
     join numbered n using (ord)
     where n.events > 0
 ), finish as materialized (
-    select n.thread_id, n.run_id, n.last_seq, f.status, f.error, f.thread_status, f.values, f.interrupts
+    select n.thread_id, n.run_id, n.last_seq, f.status, f.error, f.thread_status, f.values, f.interrupts, f.config
     from unnest(
         %(f_ord)b::integer[], %(f_status)b::text[], %(f_error)b::text[], %(f_thread_status)b::text[],
-        %(f_values)b::text[], %(f_interrupts)b::text[]
-    ) as f (ord, status, error, thread_status, "values", interrupts)
+        %(f_values)b::text[], %(f_interrupts)b::text[], %(f_config)b::text[]
+    ) as f (ord, status, error, thread_status, "values", interrupts, config)
     join numbered n using (ord)
 ), finished as (
     update runs r
@@ -111,7 +128,7 @@ with written as materialized (
 ), settled as (
     update threads t
     set status = f.thread_status, error = f.error::json, interrupts = f.interrupts::json,
-        "values" = coalesce(f.values::json, t.values),
+        "values" = coalesce(f.values::json, t.values), config = coalesce(f.config::json, t.config),
         updated_at = clock_timestamp(), state_updated_at = clock_timestamp(),
         expires_at = case when t.hidden then clock_timestamp() + %(linger)s::interval else t.expires_at end
     from finish f

@@ -49,6 +49,7 @@ class RunSaver(ThreadSaver):
         self._floor: str | None = None
         self._held: dict[str, deque[Entry]] = {}
         self._written: set[tuple[str, str]] = set()
+        self._loaded: set[tuple[str, str]] = set()  # checkpoints of earlier runs that got no write of ours yet
         self._namespaces: set[str] = set()
         self.on_writes: Callable[[str, str, bool], None] = lambda ns, task_id, taken: None
 
@@ -98,7 +99,10 @@ class RunSaver(ThreadSaver):
             self._floor = await self._find_floor(found, addressed)
         if found is None:
             return None
-        self._written.add((ns, found.checkpoint["id"]))
+        key = (ns, found.checkpoint["id"])
+        if key not in self._written:
+            self._written.add(key)
+            self._loaded.add(key)
         return _without_answer(found) if self._answered else found
 
     async def _find_floor(self, found: CheckpointTuple | None, addressed: str | None) -> str:
@@ -128,6 +132,10 @@ class RunSaver(ThreadSaver):
         try:
             entry = Entry()
             entry.add_rows([], [], encode_writes(self.serde, config, writes, task_id, task_path))
+            base = (ns, configurable["checkpoint_id"])
+            if base in self._loaded:
+                self._loaded.discard(base)
+                entry.bases.append(base)
             self._buffer.add(entry)
         except Exception as error:  # whatever a value's own code raises belongs to the caller who awaits
             self.on_writes(ns, task_id, False)

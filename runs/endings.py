@@ -159,6 +159,8 @@ class Endings:
     async def _remove(self, connection: AsyncConnection[Any], thread_id: UUID, run_id: UUID, graph_id: str) -> None:
         saver = ThreadSaver(connection, serde=self.serializers.of(graph_id))
         await saver.adelete_for_runs([str(run_id)], thread_id=str(thread_id))
+        for name in ("drop_base_writes", "restore_base_writes"):
+            await connection.execute(_SQL[name], {"thread_id": thread_id, "run_id": run_id})
         await connection.execute(_SQL["still_has_checkpoint"], {"thread_id": thread_id})
 
     async def _read_state(

@@ -115,7 +115,7 @@ class _Parts:
         self.hints = Hints(database, self.process_id, self._take_hint, self._look_at_everything)
         self.writer = GroupWriter(database, self._take_commits, linger=LINGER)
         self.assistants = Assistants(pool, registry)
-        self.threads = Threads(pool)
+        self.threads = Threads(pool, self._announce)
         self._endings = Endings(pool, registry, self._serializers, self._announce, LINGER)
         self.worker = self._make_worker()
         executor = self.worker if settings.executes else None
@@ -139,7 +139,7 @@ class _Parts:
         return Worker(self.process_id, self._pool, workshop, limits, self._take_claims)
 
     def engine(self) -> Engine:
-        states = States(self._pool, self._registry, self._open_saver, self._announce_later)
+        states = States(self._pool, self._registry, self._open_saver, self._announce_later, self.store)
         return Engine(
             self.process_id,
             self._registry,
@@ -197,9 +197,11 @@ class _Parts:
         self.hints.announce(threads=[row.thread_id for row in rows])
 
     def _announce(self, thread_id: UUID) -> None:
+        """Somebody else than a run changed the thread, or removed it."""
         self.tails.hint([thread_id])
-        self.hints.announce(threads=[thread_id], queue=True)
+        self.hints.announce(threads=[thread_id], cancels=[thread_id], queue=True)
         self.worker.wake()
+        self.worker.look_for_cancels()
 
     async def _announce_later(self, thread_id: UUID) -> None:
         self._announce(thread_id)

@@ -57,6 +57,7 @@ class Execution:
         self._task: asyncio.Task[Outcome] | None = None
         self._control = RunControl()
         self._recorder: Recorder | None = None
+        self._ending = False
 
     def stop(self, reason: StopReason, action: CancelAction = CancelAction.INTERRUPT) -> None:
         """Cancel the run's task. The first reason counts, except that a lost lease beats them all."""
@@ -64,6 +65,11 @@ class Execution:
             self._reason, self._action = reason, action
         if self._task is not None:
             self._task.cancel()
+
+    def lose(self) -> None:
+        """The thread belongs to somebody else, unless the run's own end is what freed it."""
+        if not self._ending:
+            self.stop(StopReason.LEASE_LOST)
 
     def request_drain(self) -> None:
         """Let the run stop at its next superstep, to be handed back."""
@@ -226,13 +232,19 @@ class Execution:
 
     async def _finish(self, buffer: RunBuffer, outcome: Outcome) -> bool:
         """Commit the end. A cancel request that came in between is carried out instead."""
+        self._ending = True
         while True:
             if self._reason is StopReason.CANCEL and self._action is CancelAction.ROLLBACK:
                 await self._workshop.endings.roll_back(self.claim)
                 logger.info("run.rolled_back", extra=self._facts())
                 return True
             fallback = b"{}" if outcome.values is not None else await self._workshop.endings.read_values(self.claim.run)
-            entry = write_entry(outcome, fallback=fallback, cancel_known=self._reason is StopReason.CANCEL)
+            entry = write_entry(
+                outcome,
+                fallback=fallback,
+                config=self.claim.run.kwargs.get("config") or {},
+                cancel_known=self._reason is StopReason.CANCEL,
+            )
             try:
                 await buffer.committed(buffer.add(entry))
             except CancelRequested:

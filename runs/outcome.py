@@ -27,10 +27,11 @@ def describe_error(error: BaseException) -> JsonObject:
     return {"error": type(error).__name__, "message": str(error)}
 
 
-def write_entry(outcome: Outcome, *, fallback: bytes, cancel_known: bool) -> Entry:
+def write_entry(outcome: Outcome, *, fallback: bytes, config: JsonObject, cancel_known: bool) -> Entry:
     """Return the entry that ends the run: its last events, statuses and values, committed together.
 
-    `fallback` is the JSON text of the thread's values, for an outcome that has none of its own.
+    `fallback` is the JSON text of the thread's values, for an outcome that has none of its own; `config` the run's,
+    which the thread shows without its configurable: secrets may be in there.
     """
     values = encode_values(outcome.values) if outcome.values is not None else None
     entry = Entry()
@@ -43,6 +44,7 @@ def write_entry(outcome: Outcome, *, fallback: bytes, cancel_known: bool) -> Ent
         values=values.decode() if values is not None else None,
         interrupts=encode(outcome.interrupts or {}).decode(),
         error=encode(outcome.error).decode() if outcome.error is not None else None,
+        config=encode({**config, "configurable": {}}).decode(),
         cancel_known=cancel_known,
     )
     entry.size += len(values or b"")

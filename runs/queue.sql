@@ -13,8 +13,8 @@
 -- Accept runs, and claim those whose thread is free and for which this process has room. Threads marked fresh
 -- are created; others must exist. Answers one row per run asked for: not found, rejected, or the run.
 with written as materialized (
-    update writers set batch = %(batch)s, updated_at = clock_timestamp()
-    where writer_id = %(writer_id)s and batch = %(batch)s - 1
+    update writers set batch = %(batch)s::bigint, updated_at = clock_timestamp()
+    where writer_id = %(writer_id)s and batch = %(batch)s::bigint - 1
         and set_config('lock_timeout', '1s', true) is not null
     returning batch
 ), asked as materialized (
@@ -242,9 +242,11 @@ where r.status = 'running'
     and (h.cancel is not null or r.failures + 1 >= %(max_attempts)s)
 
 -- name: cancelled
--- Which of these active runs were asked to stop.
-select run_id, cancel from thread_heads
-where thread_id = any(%(thread_id)s::uuid[]) and run_id = any(%(run_id)s::uuid[]) and cancel is not null
+-- Which of these active runs were asked to stop, and which have lost their thread to somebody else.
+select m.run_id, h.cancel
+from unnest(%(thread_id)s::uuid[], %(run_id)s::uuid[], %(epoch)s::integer[]) as m (thread_id, run_id, epoch)
+left join thread_heads h on h.thread_id = m.thread_id and h.run_id = m.run_id and h.epoch = m.epoch
+where h.thread_id is null or h.cancel is not null
 
 -- name: lock_head
 -- The first statement of every change of a thread from outside a run; what follows decides on its columns.

@@ -11,6 +11,7 @@ from uuid import UUID
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.pregel import Pregel
+from langgraph.store.base import BaseStore
 from langgraph_sdk.runtime import AccessContext
 from psycopg import AsyncConnection
 from psycopg.rows import class_row
@@ -58,12 +59,18 @@ class States:
     """
 
     def __init__(
-        self, pool: Pool, registry: Registry, open_saver: OpenSaver, announce: Callable[[UUID], Awaitable[None]]
+        self,
+        pool: Pool,
+        registry: Registry,
+        open_saver: OpenSaver,
+        announce: Callable[[UUID], Awaitable[None]],
+        store: BaseStore | None = None,
     ) -> None:
         self._pool = pool
         self._registry = registry
         self._open_saver = open_saver
         self._announce = announce
+        self._store = store
 
     async def get(
         self, thread_id: UUID, checkpoint: CheckpointReference | None = None, *, subgraphs: bool = False
@@ -190,7 +197,7 @@ class States:
         configurable = {**thread.config.get("configurable", {}), "thread_id": str(thread.thread_id)}
         config: RunnableConfig = {**thread.config, "configurable": configurable}  # type: ignore[typeddict-item]  # stored by a run
         async with self._registry.open_graph(
-            thread.graph_id, checkpointer=None, store=None, config=config, context_kind=kind
+            thread.graph_id, checkpointer=None, store=self._store, config=config, context_kind=kind
         ) as graph:
             # Only now does a factory's graph tell the saver which classes it may construct.
             graph.checkpointer = self._open_saver(connections, thread.graph_id)

@@ -21,6 +21,7 @@ logger = logging.getLogger("threadline.takeover")
 
 _QUEUE = load_statements("threadline.runs", "queue.sql")
 _LEASE = load_statements("threadline.runs", "lease.sql")
+_ENDINGS = load_statements("threadline.runs", "endings.sql")
 SWEEP_EVERY = 10.0  # seconds
 
 
@@ -79,6 +80,7 @@ class Takeover:
             expired = [row[0] for row in await cursor.fetchall()]
             await connection.execute(_LEASE["forget_dead"])
             await connection.execute(_LEASE["forget_writers"])
+            await connection.execute(_ENDINGS["forget_bases"])
         for thread_id in expired:
             try:
                 await self.delete_thread(thread_id)

@@ -1,6 +1,6 @@
 """Owns threads as clients make, label, find and remove them; what runs write on them is the writer's business."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 from uuid import UUID
 
@@ -27,11 +27,16 @@ def _thread(*, status: str, **columns: Any) -> Thread:
     return Thread(status=ThreadStatus(status), **columns)
 
 
+def _tell_nobody(thread_id: UUID) -> None:
+    """For use without streams."""
+
+
 class Threads:
     """The threads of one database."""
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, pool: Pool, announce: Callable[[UUID], None] = _tell_nobody) -> None:
         self._pool = pool
+        self._announce = announce
 
     async def create(
         self,
@@ -73,6 +78,7 @@ class Threads:
             if await cursor.fetchone() is None:
                 raise ThreadNotFound(thread_id)
             await connection.execute(_SQL["delete"], {"thread_id": thread_id})
+        self._announce(thread_id)
 
     async def search(
         self,

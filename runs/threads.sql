@@ -45,6 +45,10 @@ with checkpoint as (
     delete from checkpoint_blobs where thread_id = %(thread_id)s::uuid::text
 ), write as (
     delete from checkpoint_writes where thread_id = %(thread_id)s::uuid::text
+), base as (
+    delete from run_bases where thread_id = %(thread_id)s
+), base_write as (
+    delete from run_base_writes where thread_id = %(thread_id)s
 ), event as (
     delete from run_events where thread_id = %(thread_id)s
 ), run as (

@@ -235,14 +235,22 @@ class Worker:
         return poll if seconds is None or seconds <= 0 else min(poll, seconds)
 
     async def _cancel(self) -> None:
-        running = {execution.claim.run.thread_id: run_id for run_id, execution in self._executions.items()}
-        if not running:
+        executions = list(self._executions.values())
+        if not executions:
             return
+        parameters = {
+            "thread_id": [execution.claim.run.thread_id for execution in executions],
+            "run_id": [execution.claim.run.run_id for execution in executions],
+            "epoch": [execution.claim.epoch for execution in executions],
+        }
         async with self._pool.connection() as connection:
-            cursor = await connection.execute(
-                _SQL["cancelled"], {"thread_id": list(running), "run_id": list(running.values())}
-            )
+            cursor = await connection.execute(_SQL["cancelled"], parameters)
             rows = await cursor.fetchall()
         for run_id, action in rows:
-            if execution := self._executions.get(run_id):
+            execution = self._executions.get(run_id)
+            if execution is None:
+                continue
+            if action is None:
+                execution.lose()
+            else:
                 execution.stop(StopReason.CANCEL, CancelAction(action))
