@@ -1,0 +1,66 @@
+"""Owns the OpenAPI document: the bodies that routes read past FastAPI, the errors, and the streams."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from fastapi import APIRouter, FastAPI
+from fastapi.openapi.utils import get_openapi
+from fastapi.routing import APIRoute
+from pydantic.json_schema import models_json_schema
+
+from threadline.api.dependencies import JsonBody
+from threadline.api.schemas import Body
+
+_REFERENCE = "#/components/schemas/{model}"
+_ERROR = {
+    "description": "What is wrong, and what instead",
+    "content": {
+        "application/json": {
+            "schema": {"type": "object", "required": ["detail"], "properties": {"detail": {"type": "string"}}}
+        }
+    },
+}
+
+
+def install_openapi(app: FastAPI, routers: Iterable[APIRouter]) -> None:
+    """Make `app` describe the routes of `routers` as they are."""
+    routes = [route for router in routers for route in router.routes if isinstance(route, APIRoute)]
+
+    def document() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            app.openapi_schema = _document(app, routes)
+        return app.openapi_schema
+
+    app.openapi = document  # type: ignore[method-assign]  # FastAPI's own way to replace the document
+
+
+def _document(app: FastAPI, routes: list[APIRoute]) -> dict[str, Any]:
+    document = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
+    models = dict.fromkeys(model for route in routes if (model := _body_model(route)))
+    _, definitions = models_json_schema([(model, "validation") for model in models], ref_template=_REFERENCE)
+    schemas = document.setdefault("components", {}).setdefault("schemas", {})
+    schemas.update(definitions.get("$defs", {}))
+    for name in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(name, None)
+    for route in routes:
+        for method in route.methods or ():
+            operation = document["paths"].get(route.path_format, {}).get(method.lower())
+            if operation is not None:
+                _complete(operation, _body_model(route))
+    return document
+
+
+def _complete(operation: dict[str, Any], model: type[Body] | None) -> None:
+    operation["responses"].pop("422", None)
+    operation["responses"]["default"] = _ERROR
+    if model is not None:
+        schema = {"$ref": _REFERENCE.format(model=model.__name__)}
+        operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": schema}}}
+
+
+def _body_model(route: APIRoute) -> type[Body] | None:
+    for dependency in route.dependant.dependencies:
+        if isinstance(dependency.call, JsonBody):
+            model: type[Body] = dependency.call.model
+            return model
+    return None

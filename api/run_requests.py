@@ -1,0 +1,97 @@
+"""Owns what a request for a run means: which configuration wins, and what the worker is told."""
+
+from datetime import timedelta
+from uuid import UUID
+
+from threadline.api.errors import ContradictoryRequest
+from threadline.api.schemas import RunConfig, RunCreate
+from threadline.runs.identity import uuid7
+from threadline.runs.model import Assistant, JsonObject, RunRequest
+from threadline.runs.state_view import checkpoint_config
+
+# LangGraph's own keys in `configurable`: a client that sets one would reach into the engine.
+RESERVED = "__pregel_"
+
+
+def run_on_thread(thread_id: UUID, body: RunCreate, assistant: Assistant) -> RunRequest:
+    """Return the request for a run on a thread that clients know."""
+    return RunRequest(
+        run_id=uuid7(),
+        thread_id=thread_id,
+        assistant_id=assistant.assistant_id,
+        graph_id=assistant.graph_id,
+        kwargs=_kwargs(body, assistant, checkpoint=_checkpoint(thread_id, body), temporary=False),
+        metadata=body.metadata,
+        inherited_metadata=assistant.metadata,
+        multitask_strategy=body.multitask_strategy,
+        create_thread=body.if_not_exists == "create",
+        delay=timedelta(seconds=body.after_seconds or 0),
+    )
+
+
+def run_without_thread(body: RunCreate, assistant: Assistant) -> RunRequest:
+    """Return the request for a run on a thread of its own, which goes with it unless the client keeps it.
+
+    What only makes sense on a thread with a past, the strategy and the checkpoint, is ignored.
+    """
+    return RunRequest(
+        run_id=uuid7(),
+        thread_id=uuid7(),
+        assistant_id=assistant.assistant_id,
+        graph_id=assistant.graph_id,
+        kwargs=_kwargs(body, assistant, checkpoint={}, temporary=body.on_completion == "delete"),
+        metadata=body.metadata,
+        inherited_metadata=assistant.metadata,
+        fresh_thread=True,
+        hidden_thread=body.on_completion == "delete",
+        delay=timedelta(seconds=body.after_seconds or 0),
+    )
+
+
+def _kwargs(body: RunCreate, assistant: Assistant, *, checkpoint: JsonObject, temporary: bool) -> JsonObject:
+    shared = _configuration(body, assistant)
+    given = body.config.model_dump(exclude_none=True, exclude={"configurable"}) if body.config else {}
+    config = assistant.config | given | {"configurable": shared | checkpoint}
+    return {
+        "input": body.input,
+        "command": body.command.model_dump(exclude_unset=True) if body.command else None,
+        "config": config,
+        "context": shared,
+        "stream_mode": body.stream_mode,
+        "interrupt_before": body.interrupt_before,
+        "interrupt_after": body.interrupt_after,
+        "webhook": None,
+        "feedback_keys": None,
+        "temporary": temporary,
+        "subgraphs": body.stream_subgraphs,
+        "resumable": body.stream_resumable,
+        "checkpoint_during": body.checkpoint_during,
+        "durability": _durability(body),
+    }
+
+
+def _configuration(body: RunCreate, assistant: Assistant) -> JsonObject:
+    """Return what is both `configurable` and `context`: the assistant's, with the run's keys over it."""
+    configurable = (body.config or RunConfig()).configurable
+    if configurable and body.context:
+        raise ContradictoryRequest(
+            "Cannot specify both configurable and context. Use context, which replaces configurable."
+        )
+    own = {key: value for key, value in (configurable or body.context or {}).items() if not key.startswith(RESERVED)}
+    inherited: JsonObject = assistant.config.get("configurable") or {}
+    return inherited | assistant.context | own
+
+
+def _checkpoint(thread_id: UUID, body: RunCreate) -> JsonObject:
+    """Return the place to go on from, as LangGraph's `configurable` names it. Raises Invalid."""
+    reference = body.checkpoint or body.checkpoint_id
+    if reference is None:
+        return {}
+    named: JsonObject = checkpoint_config(thread_id, reference)["configurable"]
+    return {key: value for key, value in named.items() if key != "thread_id"}
+
+
+def _durability(body: RunCreate) -> str:
+    if body.durability is not None:
+        return body.durability
+    return "exit" if body.checkpoint_during is False else "async"

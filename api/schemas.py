@@ -1,0 +1,270 @@
+"""Owns what clients may send: the bodies of requests, with their limits. What they mean is decided behind them.
+
+Names that are not here are ignored, as clients of the original expect.
+"""
+
+from datetime import timedelta
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StrictBool,
+    StrictInt,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+)
+from pydantic_core import PydanticCustomError
+
+from threadline.runs.metadata import refuse_unstorable
+from threadline.runs.model import JsonObject, MultitaskStrategy, ThreadStatus
+
+MAX_PAGE = 1000
+MAX_OFFSET = 2**31
+TEN_YEARS = timedelta(days=3650).total_seconds()
+
+StreamMode = Literal[
+    "values", "updates", "messages", "messages-tuple", "custom", "tasks", "checkpoints", "debug", "events"
+]
+SortOrder = Literal["asc", "desc"]
+RunField = Literal[
+    "run_id",
+    "thread_id",
+    "assistant_id",
+    "created_at",
+    "updated_at",
+    "status",
+    "metadata",
+    "kwargs",
+    "multitask_strategy",
+    "langsmith_session_name",
+]
+ThreadField = Literal[
+    "thread_id",
+    "created_at",
+    "updated_at",
+    "state_updated_at",
+    "metadata",
+    "config",
+    "status",
+    "values",
+    "interrupts",
+    "error",
+]
+AssistantField = Literal[
+    "assistant_id",
+    "graph_id",
+    "name",
+    "description",
+    "config",
+    "context",
+    "created_at",
+    "updated_at",
+    "metadata",
+    "version",
+]
+
+
+def _expects(form: str) -> WrapValidator:
+    """Tell a client what a value of several forms must be, where pydantic would list each form's own problem."""
+
+    def validate(value: Any, validator: ValidatorFunctionWrapHandler) -> Any:
+        try:
+            return validator(value)
+        except ValidationError:
+            raise PydanticCustomError("expected", "must be {form}", {"form": form}) from None
+
+    return WrapValidator(validate)
+
+
+def _as_list(value: object) -> object:
+    return [value] if isinstance(value, str) else value
+
+
+def _values_only() -> list[StreamMode]:
+    return ["values"]
+
+
+def _or_values(modes: list[StreamMode]) -> list[StreamMode]:
+    return list(dict.fromkeys(modes)) or _values_only()
+
+
+def _refuse_unstorable(metadata: JsonObject) -> JsonObject:
+    refuse_unstorable(metadata, "metadata")
+    return metadata
+
+
+def _refuse(value: object) -> None:
+    if value not in (None, [], {}):
+        raise PydanticCustomError("unsupported", "not supported by this server yet, leave it out")
+
+
+def _without_nul(text: str) -> str:
+    if "\0" in text:
+        raise PydanticCustomError("nul", "must not hold U+0000")
+    return text
+
+
+def _none_as_object(value: object) -> object:
+    return {} if value is None else value
+
+
+# Refused rather than ignored: a client that asks for a webhook must not wait for it in vain.
+Unsupported = Annotated[Any, AfterValidator(_refuse)]
+Text = Annotated[str, AfterValidator(_without_nul)]
+Object = Annotated[JsonObject, BeforeValidator(_none_as_object)]
+Limit = Annotated[StrictInt, Field(ge=1, le=MAX_PAGE)]
+Offset = Annotated[StrictInt, Field(ge=0, le=MAX_OFFSET)]
+StreamModes = Annotated[list[StreamMode], BeforeValidator(_as_list), AfterValidator(_or_values)]
+NodeNames = Annotated[Literal["*"] | list[str], _expects('"*" for all nodes, or a list of node names')]
+CheckpointReference = Annotated[
+    str | JsonObject, _expects("a checkpoint's id, or an object with its checkpoint_id and checkpoint_ns")
+]
+Metadata = Annotated[Object, AfterValidator(_refuse_unstorable)]
+
+
+class Body(BaseModel):
+    """The body of a request."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+
+class ThreadCreate(Body):
+    """A thread to create."""
+
+    thread_id: UUID | None = None
+    metadata: Object = Field(default_factory=dict)
+    if_exists: Literal["raise", "do_nothing"] = "raise"
+    ttl: Unsupported = None
+    supersteps: Unsupported = None
+
+
+class ThreadPatch(Body):
+    """Metadata to merge into a thread's."""
+
+    metadata: Object = Field(default_factory=dict)
+    ttl: Unsupported = None
+
+
+class ThreadFilter(Body):
+    """Which threads: those whose metadata and values contain these."""
+
+    metadata: Object = Field(default_factory=dict)
+    values: Object = Field(default_factory=dict)
+    status: ThreadStatus | None = None
+
+
+class ThreadSearch(ThreadFilter):
+    """Which threads, in what order, and which of their fields."""
+
+    ids: list[UUID] | None = None
+    limit: Limit = 10
+    offset: Offset = 0
+    sort_by: Literal["thread_id", "status", "created_at", "updated_at", "state_updated_at"] = "created_at"
+    sort_order: SortOrder = "desc"
+    select: list[ThreadField] | None = None
+    extract: Unsupported = None
+
+
+class AssistantSearch(Body):
+    """Which assistants, in what order, and which of their fields."""
+
+    metadata: Object = Field(default_factory=dict)
+    graph_id: Text | None = None
+    name: Text | None = None
+    limit: Limit = 10
+    offset: Offset = 0
+    sort_by: Literal["assistant_id", "created_at", "updated_at", "name", "graph_id"] = "created_at"
+    sort_order: SortOrder = "desc"
+    select: list[AssistantField] | None = None
+
+
+class StateUpdate(Body):
+    """Values to write into a thread's state as if the node `as_node` had returned them."""
+
+    values: Annotated[
+        JsonObject | list[JsonObject] | None, _expects("an object of values, or a list of such objects")
+    ] = None
+    as_node: str | None = None
+    checkpoint: CheckpointReference | None = None
+    checkpoint_id: str | None = None
+
+
+class StateAt(Body):
+    """A checkpoint whose state is wanted."""
+
+    checkpoint: CheckpointReference
+    subgraphs: StrictBool = False
+
+
+class HistorySearch(Body):
+    """Which states of a thread: those before a checkpoint, those whose metadata contains this."""
+
+    limit: Limit = 1
+    before: CheckpointReference | None = None
+    metadata: Object = Field(default_factory=dict)
+    checkpoint: CheckpointReference | None = None
+
+
+class Send(Body):
+    """A node to run next, with the input for it."""
+
+    node: str
+    input: Any = None
+
+
+class Command(Body):
+    """What to do instead of starting with an input: answer interrupts, change the state, go elsewhere."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    update: Annotated[
+        JsonObject | list[Any] | None, _expects("an object of values, or a list of [name, value] pairs")
+    ] = None
+    resume: Any = None
+    goto: Annotated[
+        str | Send | list[str | Send] | None, _expects("a node's name, a {node, input} object, or a list of these")
+    ] = None
+
+
+class RunConfig(Body):
+    """LangGraph's run config, as far as a client may set it; names that are not here are handed on."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    tags: list[str] | None = None
+    recursion_limit: Annotated[StrictInt, Field(ge=1, le=2**31)] | None = None
+    configurable: JsonObject | None = None
+
+
+class RunCreate(Body):
+    """A run to create; `assistant_id` takes the name of a graph, too."""
+
+    assistant_id: Annotated[str, Field(min_length=1)]
+    input: Any = None
+    command: Command | None = None
+    metadata: Metadata = Field(default_factory=dict)
+    config: RunConfig | None = None
+    context: JsonObject | None = None
+    stream_mode: StreamModes = Field(default_factory=_values_only)
+    stream_subgraphs: StrictBool = False
+    stream_resumable: StrictBool = False
+    interrupt_before: NodeNames | None = None
+    interrupt_after: NodeNames | None = None
+    multitask_strategy: MultitaskStrategy = MultitaskStrategy.ENQUEUE
+    if_not_exists: Literal["create", "reject"] = "reject"
+    after_seconds: Annotated[float, Field(ge=0, le=TEN_YEARS, strict=True)] | None = None
+    checkpoint: CheckpointReference | None = None
+    checkpoint_id: str | None = None
+    checkpoint_during: StrictBool | None = None
+    durability: Literal["sync", "async", "exit"] | None = None
+    on_disconnect: Literal["cancel", "continue"] = "continue"
+    on_completion: Literal["delete", "keep"] = "delete"
+    webhook: Unsupported = None
+    feedback_keys: Unsupported = None
+    langsmith_tracer: Unsupported = None

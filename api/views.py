@@ -1,0 +1,63 @@
+"""Owns how runs, threads and assistants look to clients; their fields are decided in `runs.model`."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from threadline.runs.model import Assistant, JsonObject, Run, Thread
+
+
+def run_view(run: Run) -> JsonObject:
+    """Return the run as clients of the original know it."""
+    return {
+        "run_id": run.run_id,
+        "thread_id": run.thread_id,
+        "assistant_id": run.assistant_id,
+        "created_at": _utc(run.created_at),
+        "updated_at": _utc(run.updated_at),
+        "metadata": run.metadata,
+        "status": run.status,
+        "kwargs": run.kwargs,
+        "multitask_strategy": run.multitask_strategy,
+        "langsmith_session_name": None,
+    }
+
+
+def thread_view(thread: Thread) -> JsonObject:
+    """Return the thread with what its last run left."""
+    return {
+        "thread_id": thread.thread_id,
+        "created_at": _utc(thread.created_at),
+        "updated_at": _utc(thread.updated_at),
+        "state_updated_at": _utc(thread.state_updated_at),
+        "metadata": thread.metadata,
+        "status": thread.status,
+        "config": thread.config,
+        "values": thread.values,
+        "interrupts": thread.interrupts,
+        "error": thread.error,
+    }
+
+
+def assistant_view(assistant: Assistant) -> JsonObject:
+    """Return the assistant with its configuration."""
+    return {
+        "assistant_id": assistant.assistant_id,
+        "graph_id": assistant.graph_id,
+        "config": assistant.config,
+        "context": assistant.context,
+        "metadata": assistant.metadata,
+        "name": assistant.name,
+        "created_at": _utc(assistant.created_at),
+        "updated_at": _utc(assistant.updated_at),
+        "version": assistant.version,
+        "description": assistant.description,
+    }
+
+
+def select(view: JsonObject, names: Sequence[str] | None) -> JsonObject:
+    """Return only the fields of `view` that are asked for; all of them when none is."""
+    return {name: view[name] for name in names} if names else view
+
+
+def _utc(time: datetime) -> str:
+    return time.astimezone(UTC).isoformat(timespec="microseconds")
