@@ -102,8 +102,8 @@ async def _apply_langgraph(connection: AsyncConnection) -> list[str]:
     plain_row_factory = connection.row_factory
     connection.row_factory = dict_row  # type: ignore[assignment]  # the official classes read rows by name
     try:
-        await AsyncPostgresSaver(connection).setup()  # type: ignore[arg-type]  # same reason
-        await AsyncPostgresStore(connection).setup()  # type: ignore[arg-type]  # same reason
+        await AsyncPostgresSaver(connection).setup()  # type: ignore[arg-type]  # they read rows by name
+        await AsyncPostgresStore(connection).setup()  # type: ignore[arg-type]  # they read rows by name
     finally:
         connection.row_factory = plain_row_factory
     after = await _langgraph_versions(connection)

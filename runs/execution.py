@@ -14,7 +14,7 @@ from langgraph.runtime import RunControl, Runtime
 from langgraph.store.base import BaseStore
 from psycopg import Error
 
-from threadline.checkpoints.buffer import CancelRequested, Fence, FencedOut, RunBuffer
+from threadline.checkpoints.buffer import CancelRequested, Entry, Fence, FencedOut, RunBuffer
 from threadline.checkpoints.pool import Pool
 from threadline.checkpoints.run_saver import RunSaver
 from threadline.checkpoints.writer import GroupWriter
@@ -233,32 +233,38 @@ class Execution:
     async def _finish(self, buffer: RunBuffer, outcome: Outcome) -> bool:
         """Commit the end. A cancel request that came in between is carried out instead."""
         self._ending = True
+        refused = False
         while True:
             if self._reason is StopReason.CANCEL and self._action is CancelAction.ROLLBACK:
                 await self._workshop.endings.roll_back(self.claim)
                 logger.info("run.rolled_back", extra=self._facts())
                 return True
-            fallback = b"{}" if outcome.values is not None else await self._workshop.endings.read_values(self.claim.run)
-            entry = write_entry(
-                outcome,
-                fallback=fallback,
-                config=self.claim.run.kwargs.get("config") or {},
-                cancel_known=self._reason is StopReason.CANCEL,
-            )
             try:
-                await buffer.committed(buffer.add(entry))
+                await buffer.committed(buffer.add(await self._write_end(outcome)))
             except CancelRequested:
                 self._reason = StopReason.CANCEL
                 self._action = await self._workshop.endings.read_cancel(self.claim.run)
                 error = {"error": "UserInterrupt", "message": f"{self._action} requested"}
                 outcome = Outcome(RunStatus.INTERRUPTED, ThreadStatus.INTERRUPTED, outcome.values, error=error)
                 continue
-            except Error as error:
-                # The database refused the content of the end; the run ends all the same, with the reason.
+            except (Error, TypeError, ValueError) as error:
+                # The end cannot be encoded, or the database refuses it; the run ends all the same, with the reason.
+                if refused:
+                    raise
+                refused = True
                 outcome = Outcome(RunStatus.ERROR, ThreadStatus.ERROR, None, error=describe_error(error), reported=True)
                 continue
             logger.info("run.finished", extra={**self._facts(), "status": str(outcome.status)})
             return True
+
+    async def _write_end(self, outcome: Outcome) -> Entry:
+        run = self.claim.run
+        return write_entry(
+            outcome,
+            fallback=b"{}" if outcome.values is not None else await self._workshop.endings.read_values(run),
+            config=run.kwargs.get("config") or {},
+            cancel_known=self._reason is StopReason.CANCEL,
+        )
 
 
 def _settle(recorder: Recorder) -> Outcome:

@@ -171,6 +171,7 @@ select extract(epoch from min(due_at) - clock_timestamp())::float8 from runs whe
 
 -- name: release
 -- Hand runs back to the queue as their worker stops; not counted as a failure. Their fence is gone with it.
+-- `delay` seconds are for a run that its worker could not cope with: it must not come back at once for ever.
 with held as materialized (
     select h.thread_id, h.run_id
     from thread_heads h
@@ -184,7 +185,8 @@ with held as materialized (
     where h.thread_id = held.thread_id
 )
 update runs r
-set status = 'pending', process_id = null, due_at = clock_timestamp(), updated_at = clock_timestamp()
+set status = 'pending', process_id = null, due_at = clock_timestamp() + make_interval(secs => %(delay)s),
+    updated_at = clock_timestamp()
 from held
 where r.run_id = held.run_id and r.status = 'running'
 returning r.run_id

@@ -33,6 +33,7 @@ from threadline.runs.model import (
 logger = logging.getLogger("threadline.worker")
 
 _SQL = load_statements("threadline.runs", "queue.sql")
+CRASH_DELAY = 10.0  # seconds before a run that broke its worker's own code is tried again
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,26 +158,28 @@ class Worker:
 
     async def _execute(self, execution: Execution) -> None:
         run = execution.claim.run
-        over = False
+        over, delay = False, 0.0
         try:
             over = await execution.run()
         except Exception:
             # Our own fault, not the graph's: the run goes back to the queue rather than vanish with the task.
             logger.exception("run.crashed", extra={"run_id": str(run.run_id)})
+            delay = CRASH_DELAY
         finally:
             if not over:
-                await self._hand_back(execution.claim)
+                await self._hand_back(execution.claim, delay)
             del self._executions[run.run_id]
             if not self._executions:
                 self._empty.set()
             self._work.set()
 
-    async def _hand_back(self, claim: Claim) -> None:
+    async def _hand_back(self, claim: Claim, delay: float) -> None:
         """Return the run to the queue, if it is still ours to return; the fence decides."""
         parameters = {
             "thread_id": [claim.run.thread_id],
             "run_id": [claim.run.run_id],
             "epoch": [claim.epoch],
+            "delay": delay,
         }
         try:
             async with self._pool.connection() as connection:

@@ -8,6 +8,7 @@ import orjson
 import pytest
 from langchain_core.messages import AIMessage
 from langgraph.types import Interrupt, Send
+
 from threadline.runs.encoding import encode
 
 Point = namedtuple("Point", "x y")
