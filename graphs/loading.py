@@ -6,6 +6,7 @@ What the variable holds, and what is done with it, is left to `registry`.
 import hashlib
 import importlib
 import importlib.util
+import os
 import re
 import sys
 import traceback
@@ -56,13 +57,13 @@ def module_name(file: Path, folder: Path) -> str:
     """The name a graph file is imported under.
 
     A file of our own package keeps its dotted name, since a second name would make a second copy. Any other
-    file gets a flat name made from its place below `folder`: the same in every process and on every machine,
+    file gets a flat name made from its place relative to `folder`: the same in every process and on every machine,
     because checkpoints refer to classes by their module's name.
     """
     own = _own_name(file)
     if own is not None:
         return own
-    place = file.relative_to(folder).as_posix() if file.is_relative_to(folder) else file.as_posix()
+    place = Path(os.path.relpath(file, folder)).as_posix()
     readable = re.sub(r"\W+", "_", place.removesuffix(".py")).strip("_")
     name = f"graph_{readable}_{_digest(place)}"
     loaded = sys.modules.get(name)

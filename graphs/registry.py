@@ -21,9 +21,19 @@ from langgraph_sdk.runtime import AccessContext
 
 from threadline.graphs.allowlist import Allowlist, schema_allowlist
 from threadline.graphs.configuration import Configuration, GraphSource
-from threadline.graphs.errors import GraphImportError, UnknownGraph
+from threadline.graphs.errors import GraphImportError, NotAGraph, UnknownGraph
 from threadline.graphs.factories import Call, Factory, Graph, as_graph, read_factory
 from threadline.graphs.loading import load_variable, place_of, put_on_path
+
+__all__ = [
+    "Graph",
+    "GraphImportError",
+    "NotAGraph",
+    "Registry",
+    "Saver",
+    "UnknownGraph",
+    "system_assistant_id",
+]
 
 logger = logging.getLogger("threadline.graphs")
 
