@@ -1,0 +1,86 @@
+"""Owns what the assistant remembers of a conversation and what a run may set; the nodes decide what goes in."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from langchain_core.messages import AnyMessage
+from langchain_core.runnables import RunnableConfig
+from langgraph.graph import add_messages
+from langgraph.managed import RemainingSteps
+from typing_extensions import TypedDict
+
+
+class Passage(TypedDict):
+    """A piece of an ingested document. `position` counts the document's passages from 1."""
+
+    path: str
+    title: str
+    heading: str
+    position: int
+    content: str
+
+
+class Source(Passage):
+    """A passage that was found in this turn, with the number an answer cites it by."""
+
+    number: int
+
+
+class PlannedCall(TypedDict):
+    """A tool call the planner decided on, and in which step."""
+
+    step: int
+    tool: str
+    args: dict[str, Any]
+
+
+class AssistantInput(TypedDict):
+    """What a run is given: the new messages."""
+
+    messages: Annotated[list[AnyMessage], add_messages]
+
+
+class AssistantState(AssistantInput):
+    """A conversation. Everything but `messages` is about the current turn, from one question to its answer."""
+
+    plan: list[PlannedCall]
+    steps: int
+    sources: list[Source]
+    citations: list[Source]
+
+
+class PlanningState(AssistantState):
+    """What the planner sees: the conversation and how many steps LangGraph still allows this run."""
+
+    remaining_steps: RemainingSteps
+
+
+class AssistantContext(TypedDict, total=False):
+    """What a run may set, as `context` or in `config.configurable`; see `read_limits` for the bounds."""
+
+    max_steps: int
+    token_delay: float
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How far a turn may go. `token_delay` is in seconds and only slows the offline model, for demonstrations."""
+
+    max_steps: int = 6
+    token_delay: float = 0.0
+
+
+def read_limits(context: Mapping[str, Any] | None, config: RunnableConfig) -> Limits:
+    """The limits of a run: its context, else its configurable values, else the defaults.
+
+    Raises ValueError for `max_steps` outside 1 to 50 or `token_delay` outside 0 to 5 seconds.
+    """
+    given = {**config.get("configurable", {}), **(context or {})}
+    max_steps = given.get("max_steps", Limits.max_steps)
+    token_delay = given.get("token_delay", Limits.token_delay)
+    if not isinstance(max_steps, int) or isinstance(max_steps, bool) or not 1 <= max_steps <= 50:
+        raise ValueError(f"max_steps must be a whole number from 1 to 50, got {max_steps!r}")
+    if not isinstance(token_delay, int | float) or isinstance(token_delay, bool) or not 0 <= token_delay <= 5:
+        raise ValueError(f"token_delay must be a number of seconds from 0 to 5, got {token_delay!r}")
+    return Limits(max_steps, float(token_delay))
