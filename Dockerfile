@@ -2,19 +2,21 @@
 # It brings no PostgreSQL: set DATABASE_URL. Your own graphs: copy or mount a project and set THREADLINE_CONFIG.
 
 FROM python:3.13-slim-bookworm AS build
-WORKDIR /build
+WORKDIR /app
 COPY requirements/uv.txt requirements/runtime.txt requirements/
 RUN python -m pip install --no-cache-dir --require-hashes -r requirements/uv.txt \
  && python -m venv --without-pip /opt/threadline \
  && uv pip install --no-cache --compile-bytecode --python /opt/threadline/bin/python \
       --require-hashes -r requirements/runtime.txt
 COPY . .
-RUN uv pip install --no-cache --compile-bytecode --python /opt/threadline/bin/python --no-deps .
+# In place, like a clone: the paths in langgraph.json are those of the package.
+RUN uv pip install --no-cache --python /opt/threadline/bin/python --no-deps --editable . \
+ && python -m compileall -q .
 
 FROM python:3.13-slim-bookworm
-RUN useradd --system --uid 10001 --create-home --home-dir /app threadline
+RUN useradd --system --uid 10001 --create-home threadline
 COPY --from=build /opt/threadline /opt/threadline
-COPY langgraph.json /app/
+COPY --from=build /app /app
 ENV PATH=/opt/threadline/bin:$PATH \
     PYTHONUNBUFFERED=1
 WORKDIR /app
