@@ -8,7 +8,7 @@ from time import monotonic
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from psycopg import AsyncConnection, OperationalError
+from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
 from psycopg_pool import AsyncConnectionPool
 
@@ -67,11 +67,8 @@ class _IdleCheck:
 
     async def __call__(self, connection: AsyncConnection[Any]) -> None:
         now = monotonic()
-        if _has_unread_input(connection):
-            connection.pgconn.consume_input()  # raises OperationalError at the end of the stream
-            if connection.broken:
-                raise OperationalError("the server closed the connection while it was idle")
-        if now - self._seen.get(connection, now) > self._idle:
+        # Nobody has asked anything, so whatever the server said is most likely its goodbye.
+        if _has_unread_input(connection) or now - self._seen.get(connection, now) > self._idle:
             await connection.execute("select 1")
         self._seen[connection] = now
 

@@ -1,6 +1,7 @@
 """The schema comes up the same way however many processes start at once."""
 
 import asyncio
+from collections.abc import Iterator
 from uuid import uuid4
 
 import psycopg
@@ -13,7 +14,7 @@ from threadline.checkpoints.pool import Database, open_pool
 
 
 @pytest.fixture
-def empty_dsn(server_dsn: str):
+def empty_dsn(server_dsn: str) -> Iterator[str]:
     name = f"threadline_empty_{uuid4().hex[:12]}"
     with psycopg.connect(server_dsn, autocommit=True) as connection:
         connection.execute(sql.SQL("create database {}").format(sql.Identifier(name)))
