@@ -8,11 +8,13 @@ from time import monotonic
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from psycopg import AsyncConnection
+from psycopg import AsyncConnection, Error
 from psycopg.rows import TupleRow
 from psycopg_pool import AsyncConnectionPool
 
 Pool = AsyncConnectionPool[AsyncConnection[TupleRow]]
+
+IDLE_SECONDS = 20.0  # after which a connection has to prove that it lives
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,23 +56,40 @@ class Database:
         return await AsyncConnection.connect(conninfo, **arguments)
 
 
-class _IdleCheck:
-    """Refuses a pooled connection that died while nobody used it.
+class CheckedPool(AsyncConnectionPool[AsyncConnection[TupleRow]]):
+    """A pool that never hands out a connection that died while nobody used it.
 
     A connection the server closed shows it on its socket, which costs no round trip to see. One that a
-    firewall dropped silently does not, so after `idle` seconds the server is asked.
+    firewall dropped silently does not, so after IDLE_SECONDS the server is asked. The library's own `check`
+    does the same, but pauses a second and more between dead connections: after a restart of the server, for
+    as long as there are any.
     """
 
-    def __init__(self, idle: float = 20.0) -> None:
-        self._idle = idle
-        self._seen: WeakKeyDictionary[AsyncConnection[Any], float] = WeakKeyDictionary()
+    async def getconn(self, timeout: float | None = None) -> AsyncConnection[TupleRow]:  # noqa: ASYNC109  # not our signature
+        """Return a connection that answers. Raises psycopg_pool.PoolTimeout."""
+        while True:
+            connection = await super().getconn(timeout)
+            if await _is_alive(connection):
+                return connection
+            await connection.close()
+            await self.putconn(connection)  # which replaces it in the background
 
-    async def __call__(self, connection: AsyncConnection[Any]) -> None:
-        now = monotonic()
-        # Nobody has asked anything, so whatever the server said is most likely its goodbye.
-        if _has_unread_input(connection) or now - self._seen.get(connection, now) > self._idle:
-            await connection.execute("select 1")
-        self._seen[connection] = now
+
+_last_used: WeakKeyDictionary[AsyncConnection[Any], float] = WeakKeyDictionary()
+
+
+async def _is_alive(connection: AsyncConnection[Any]) -> bool:
+    now = monotonic()
+    idle = now - _last_used.get(connection, now)
+    _last_used[connection] = now
+    # Nobody has asked anything, so whatever the server said is most likely its goodbye.
+    if idle <= IDLE_SECONDS and not _has_unread_input(connection):
+        return True
+    try:
+        await connection.execute("select 1")
+    except Error:
+        return False
+    return True
 
 
 def _has_unread_input(connection: AsyncConnection[Any]) -> bool:
@@ -85,7 +104,7 @@ async def open_pool(database: Database, name: str) -> AsyncIterator[Pool]:
 
     Waits up to 30 s for the first connection and raises psycopg_pool.PoolTimeout after that.
     """
-    pool: Pool = AsyncConnectionPool(
+    pool = CheckedPool(
         database.conninfo,
         kwargs=database.connection_arguments(name),
         min_size=1,
@@ -93,7 +112,6 @@ async def open_pool(database: Database, name: str) -> AsyncIterator[Pool]:
         timeout=database.acquire_timeout,
         max_idle=300.0,
         max_lifetime=1800.0,
-        check=_IdleCheck(),
         name=name,
         open=False,
     )
