@@ -7,10 +7,11 @@ from starlette.responses import Response
 
 from threadline.api.dependencies import AssistantId, EngineDep, JsonBody
 from threadline.api.responses import JsonResponse, page
+from threadline.api.routing import DirectRoute
 from threadline.api.schemas import AssistantSearch
 from threadline.api.views import assistant_view, select
 
-router = APIRouter(prefix="/assistants", tags=["Assistants"])
+router = APIRouter(prefix="/assistants", tags=["Assistants"], route_class=DirectRoute)
 
 
 @router.post("/search", summary="Search assistants")

@@ -88,6 +88,11 @@ def known_error(error: Exception) -> JsonResponse | None:
     return error_response(status, str(error), headers)
 
 
+def invalid_id(name: str) -> InvalidRequest:
+    """Return what is wrong with the part `name` of a path, which is an id."""
+    return InvalidRequest(f"Invalid {name.removesuffix('_id')} ID: must be a UUID")
+
+
 async def _answer(_: Request, error: Exception) -> JsonResponse:
     response = known_error(error)
     assert response is not None
@@ -105,8 +110,7 @@ async def _answer_validation(_: Request, error: Exception) -> JsonResponse:
     for problem in problems:
         part, *names = problem["loc"]
         if part == "path" and names:
-            noun = str(names[0]).removesuffix("_id")
-            return error_response(422, f"Invalid {noun} ID: must be a UUID")
+            return error_response(422, str(invalid_id(str(names[0]))))
     return error_response(422, _explain([each | {"loc": each["loc"][1:]} for each in problems], "request"))
 
 

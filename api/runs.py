@@ -18,13 +18,14 @@ from threadline.api.dependencies import (
     ThreadId,
 )
 from threadline.api.responses import JsonResponse, run_headers
+from threadline.api.routing import DirectRoute
 from threadline.api.run_requests import run_on_thread
 from threadline.api.schemas import RunCreate, RunField
 from threadline.api.stream import starting_point
 from threadline.api.views import run_view, select
 from threadline.runs.model import CancelAction, RunStatus
 
-router = APIRouter(prefix="/threads/{thread_id}/runs", tags=["Thread runs"])
+router = APIRouter(prefix="/threads/{thread_id}/runs", tags=["Thread runs"], route_class=DirectRoute)
 
 EVENT_STREAM: dict[int | str, dict[str, Any]] = {200: {"content": {"text/event-stream": {}}}}
 RunCreateBody = Annotated[RunCreate, Depends(JsonBody(RunCreate))]

@@ -5,11 +5,12 @@ from starlette.responses import Response
 
 from threadline.api.dependencies import AnswersDep, EngineDep
 from threadline.api.responses import JsonResponse, run_headers
+from threadline.api.routing import DirectRoute
 from threadline.api.run_requests import run_without_thread
 from threadline.api.runs import EVENT_STREAM, RunCreateBody
 from threadline.api.views import run_view
 
-router = APIRouter(prefix="/runs", tags=["Stateless runs"])
+router = APIRouter(prefix="/runs", tags=["Stateless runs"], route_class=DirectRoute)
 
 
 @router.post("/wait", summary="Create a run without a thread and wait for its result")

@@ -7,9 +7,10 @@ from starlette.responses import Response
 
 from threadline.api.dependencies import CheckpointId, EngineDep, JsonBody, PageLimit, Subgraphs, ThreadId
 from threadline.api.responses import JsonResponse
+from threadline.api.routing import DirectRoute
 from threadline.api.schemas import HistorySearch, StateAt, StateUpdate
 
-router = APIRouter(prefix="/threads/{thread_id}", tags=["Thread states"])
+router = APIRouter(prefix="/threads/{thread_id}", tags=["Thread states"], route_class=DirectRoute)
 
 
 @router.get("/state", summary="Get a thread's state")

@@ -7,10 +7,11 @@ from starlette.responses import Response
 
 from threadline.api.dependencies import EngineDep, JsonBody, ThreadId
 from threadline.api.responses import JsonResponse, page
+from threadline.api.routing import DirectRoute
 from threadline.api.schemas import ThreadCreate, ThreadFilter, ThreadPatch, ThreadSearch
 from threadline.api.views import select, thread_view
 
-router = APIRouter(prefix="/threads", tags=["Threads"])
+router = APIRouter(prefix="/threads", tags=["Threads"], route_class=DirectRoute)
 
 
 @router.post("", summary="Create a thread")

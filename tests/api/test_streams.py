@@ -68,6 +68,15 @@ def test_the_headers_are_those_of_the_contract(http: httpx.Client, thread_id: st
     assert http.get(f"{run}/stream").headers["location"] == f"{run}/stream"
 
 
+def test_a_stream_passes_what_surrounds_every_answer(http: httpx.Client, thread_id: str) -> None:
+    headers = {"origin": "https://studio.example", "x-request-id": "mine-1"}
+    body = {"assistant_id": "steps", "input": {"n": 1}}
+    for route in ("stream", "wait"):
+        answer = http.post(f"/threads/{thread_id}/runs/{route}", json=body, headers=headers)
+        assert answer.headers["access-control-allow-origin"] == "*"
+        assert answer.headers["x-request-id"] == "mine-1"
+
+
 def test_a_stateless_stream_can_be_resumed_at_its_location(http: httpx.Client) -> None:
     answer = http.post("/runs/stream", json={"assistant_id": "steps", "input": {"n": 1}})
     run_id = answer.headers["content-location"].removeprefix("/runs/")
@@ -252,7 +261,7 @@ def read_while_it_stops(server: Any, run: dict[str, Any], received: bytearray) -
     ):
         for chunk in answer.iter_bytes():
             received += chunk
-            if received.count(b"event: custom") == 3:
+            if received.count(b"event: custom") >= 3 and server.thread.is_alive():
                 server.stop()
 
 
