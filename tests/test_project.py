@@ -23,13 +23,14 @@ MAY_IMPORT = {
     "runs": {"graphs", "checkpoints", "settings"},
     "replay": {"runs", "graphs", "checkpoints"},
     "api": {"runs", "replay", "graphs.registry", "checkpoints.pool", "settings"},
+    "commands": {"graphs", "checkpoints", "runs", "replay", "api", "settings"},
     "commands": {"api", "runs", "replay", "graphs", "checkpoints", "settings"},
 }
 LONGEST_MODULE = 300
 LONGEST_FUNCTION = 60
 EMPTY_WORDS = {"utils", "util", "core", "services", "service", "common", "helpers", "helper", "misc"}
 EMPTY_SUFFIXES = ("Manager", "Handler", "Helper", "Service", "Util", "Utils")
-LOADED_BY_NAME = {"uvloop", "httptools"}  # uvicorn finds them by itself
+LOADED_BY_NAME = {"httptools"}  # uvicorn finds it by itself
 
 
 def functions(module: Module) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
