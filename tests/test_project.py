@@ -23,7 +23,6 @@ MAY_IMPORT = {
     "runs": {"graphs", "checkpoints", "settings"},
     "replay": {"runs", "graphs", "checkpoints"},
     "api": {"runs", "replay", "graphs.registry", "checkpoints.pool", "settings"},
-    "commands": {"graphs", "checkpoints", "runs", "replay", "api", "settings"},
     "commands": {"api", "runs", "replay", "graphs", "checkpoints", "settings"},
 }
 LONGEST_MODULE = 300
