@@ -76,6 +76,10 @@ class Laboratory:
         self._stack.callback(process.kill)
         return process
 
+    async def exit(self) -> None:
+        """End everything that was started, before the test's own blocks end."""
+        await self._stack.aclose()
+
     # What is asked for.
 
     def make_folder(self) -> Path:

@@ -67,20 +67,20 @@ class Proxy:
     def __init__(self, conninfo: str) -> None:
         self._behind = conninfo_to_dict(conninfo)
         self.conninfo = ""
-        self._lose: bytes | None = None
-        self._losses = 0
+        self._losses: dict[bytes, int] = {}
         self._hold: bytes | None = None
         self.held: list[Link] = []
         self._released = asyncio.Event()
         self.lost = 0
         self._links: set[Link] = set()
+        self.tasks: set[asyncio.Task[Any]] = set()
 
     def lose_answer(self, to: str, times: int = 1) -> None:
         """Cut the next `times` connections when the server has carried out a statement that contains `to`.
 
         The statement is committed: the server says so in the message that is thrown away.
         """
-        self._lose, self._losses = to.encode(), times
+        self._losses[to.encode()] = times
 
     def hold(self, statement: str) -> None:
         """Keep back, from now on, statements that contain this text: the server does not see them yet."""
@@ -131,9 +131,10 @@ class Proxy:
         if kind != READY:
             return True
         executed, link.executing = link.executing, b""
-        if self._losses == 0 or self._lose is None or self._lose not in executed:
+        due = next((text for text, times in self._losses.items() if times and text in executed), None)
+        if due is None:
             return True
-        self._losses -= 1
+        self._losses[due] -= 1
         self.lost += 1
         self.cut(link)
         return False
@@ -146,6 +147,10 @@ class Proxy:
             server_reader, server_writer = await asyncio.open_connection(host, int(port))
         link = Link(self, writer, server_writer)
         self._links.add(link)
+        task = asyncio.current_task()
+        assert task is not None
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
         up = asyncio.create_task(link.upstream(reader), name="proxy/up")
         down = asyncio.create_task(link.downstream(server_reader), name="proxy/down")
         try:
@@ -179,3 +184,4 @@ async def open_proxy(conninfo: str) -> AsyncIterator[Proxy]:
         listener.close()
         proxy.cut_all()
         await listener.wait_closed()
+        await asyncio.gather(*proxy.tasks)
