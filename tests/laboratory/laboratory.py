@@ -1,5 +1,6 @@
 """Owns the workbench of the invariant tests: one database, engines and processes on it, traces, gates and the log."""
 
+import asyncio
 import json
 from collections import Counter
 from contextlib import AsyncExitStack
@@ -28,7 +29,7 @@ ALL_MODES = ["values", "updates", "custom"]
 SETTINGS = EngineSettings(
     executes=True,
     concurrency=64,
-    lease=timedelta(seconds=1),
+    lease=timedelta(seconds=2),
     lease_renew=timedelta(seconds=0.2),
     poll=timedelta(seconds=0.1),
     run_timeout=timedelta(minutes=1),
@@ -69,10 +70,10 @@ class Laboratory:
     def database(self, conninfo: str | None = None) -> Database:
         return Database(conninfo or self.dsn, pool_size=8)
 
-    def start(self, *, clock_offset: float = 0.0, conninfo: str | None = None, **settings: Any) -> EngineProcess:
+    async def start(self, *, clock_offset: float = 0.0, conninfo: str | None = None, **settings: Any) -> EngineProcess:
         """Start an engine in a process of its own, killed at the end of the test at the latest."""
         orders = Orders(conninfo or self.dsn, self.configuration, replace(SETTINGS, **settings), clock_offset)
-        process = EngineProcess(orders)
+        process = await asyncio.to_thread(EngineProcess, orders)
         self._stack.callback(process.kill)
         return process
 
@@ -109,6 +110,10 @@ class Laboratory:
         run = await engine.queue.create(self.request(graph_id, thread_id, **kwargs))
         await engine.tails.result(run)
         return await engine.queue.get(run.thread_id, run.run_id)
+
+    async def make_steady(self) -> None:
+        """Let every process declare others dead now, instead of one lease after its start."""
+        await self.rows("update processes set steady_since = clock_timestamp() - interval '1 hour'")
 
     # What became of it.
 

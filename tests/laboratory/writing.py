@@ -11,6 +11,7 @@ from uuid import UUID, uuid4
 from langgraph.checkpoint.base.id import uuid6
 from psycopg import AsyncConnection
 
+from threadline.checkpoints.arrays import register_arrays
 from threadline.checkpoints.batch import bind, make_share
 from threadline.checkpoints.buffer import BlobRow, CheckpointRow, Entry, Fence, Finish, RunBuffer, WriteRow
 from threadline.checkpoints.pool import Database
@@ -41,12 +42,12 @@ async def seed_run(lab: Laboratory, process_id: UUID | None = None) -> Fence:
     return fence
 
 
-def make_checkpoint(name: str = "") -> Entry:
+def make_checkpoint(name: str = "", *, metadata: str = "{}") -> Entry:
     """A checkpoint with a value and a pending write, and an event that reports them."""
     checkpoint_id = str(uuid6())
     entry = Entry()
     entry.add_rows(
-        [CheckpointRow("", checkpoint_id, None, '{"channel_values": {}}', "{}")],
+        [CheckpointRow("", checkpoint_id, None, '{"channel_values": {}}', metadata)],
         [BlobRow("", "log", checkpoint_id, "bytes", name.encode())],
         [WriteRow("", checkpoint_id, str(uuid4()), "", 0, "log", "bytes", name.encode(), False)],
     )
@@ -121,6 +122,7 @@ async def open_writer(database: Database) -> AsyncIterator[Bench]:
 async def flush_in(connection: AsyncConnection[Any], fence: Fence, entries: Sequence[Entry]) -> list[Any]:
     """Run the writer's own statement in the transaction that is open on `connection`."""
     writer_id = uuid4()
+    register_arrays(connection)
     await connection.execute("insert into writers (writer_id, batch) values (%s, 0)", [writer_id])
     buffer = RunBuffer(fence, lambda _: None, lambda: None)
     parameters = bind([make_share(buffer, list(entries))])
