@@ -6,7 +6,7 @@ Stopping in order is cancelling: each part has a block that undoes what it start
 import asyncio
 import os
 import signal
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from types import FrameType
 from typing import Any
 
@@ -21,6 +21,19 @@ def run_until_stopped(
     """Run `work` to its end, or until SIGTERM, SIGINT or SIGHUP; returns when it has undone what it started."""
     with asyncio.Runner(loop_factory=loop_factory) as runner:
         runner.run(_run(work))
+
+
+async def run_together(works: Mapping[str, Coroutine[Any, Any, None]]) -> None:
+    """Run each as a task of that name until all have ended; a failure cancels the others and is raised alone."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            for name, work in works.items():
+                group.create_task(work, name=name)
+    except* Exception as failures:
+        failure = failures.exceptions[0]
+    else:
+        return
+    raise failure
 
 
 async def _run(work: Coroutine[Any, Any, None]) -> None:
