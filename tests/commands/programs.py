@@ -87,7 +87,7 @@ class Program:
     def send(self, number: signal.Signals) -> None:
         self.process.send_signal(number)
 
-    def await_end(self, within: float = 30.0) -> int:
+    def await_end(self, within: float = 60.0) -> int:
         """Wait for its end and return the exit code."""
         return self.process.wait(within)
 
@@ -137,5 +137,5 @@ def run(
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=150,
     )
