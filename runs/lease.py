@@ -51,7 +51,10 @@ async def _keep(orders: Orders) -> None:
     """Run the keeper, and another one should it die."""
     while True:
         keeper = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "threadline.runs.lease_keeper", stdin=asyncio.subprocess.PIPE
+            # In a session of its own, where no Ctrl-C reaches it; -P: nothing in the working directory is imported.
+            *(sys.executable, "-P", "-m", "threadline.runs.lease_keeper"),
+            stdin=asyncio.subprocess.PIPE,
+            start_new_session=True,
         )
         try:
             assert keeper.stdin is not None
