@@ -1,7 +1,7 @@
 """Owns the saver of a run: fenced, and committed together with the events that report what it saves."""
 
 from collections import deque
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence, Set
 from typing import Any
 
 from langchain_core.runnables import RunnableConfig
@@ -13,13 +13,14 @@ from langgraph.checkpoint.base import (
     get_checkpoint_id,
 )
 from langgraph.checkpoint.serde.base import SerializerProtocol
-from langgraph.checkpoint.serde.types import RESUME
+from langgraph.checkpoint.serde.types import ERROR, RESUME
 from psycopg_pool import AsyncConnectionPool
 
 from threadline.checkpoints.buffer import Entry, RunBuffer
 from threadline.checkpoints.clock import raise_checkpoint_floor
 from threadline.checkpoints.rows import encode_checkpoint, encode_writes
 from threadline.checkpoints.saver import ThreadSaver
+from threadline.checkpoints.secrets import hide
 
 NO_TASK = "00000000-0000-0000-0000-000000000000"  # whose writes are the input's own
 
@@ -29,6 +30,7 @@ class RunSaver(ThreadSaver):
 
     `fresh` says that the thread never had a checkpoint, which saves reading what cannot be there. `answered`
     says that an earlier attempt has used up the answer the run brought: it is not given to a second question.
+    `secrets` are kept out of the errors of tasks.
     """
 
     def __init__(
@@ -40,9 +42,11 @@ class RunSaver(ThreadSaver):
         answered: bool = False,
         serde: SerializerProtocol | None = None,
         pooler: bool = False,
+        secrets: Set[str] = frozenset(),
     ) -> None:
         super().__init__(pool, serde=serde, pooler=pooler)
         self._answered = answered
+        self._secrets = secrets
         self._buffer = buffer
         self._thread_id = str(buffer.fence.thread_id)
         self._fresh = fresh
@@ -79,6 +83,11 @@ class RunSaver(ThreadSaver):
         for held in self._held.values():
             while held:
                 self._buffer.release(held.popleft())
+
+    def _tell(self, error: Any) -> Any:
+        shown = repr(error)
+        hidden = hide(shown, self._secrets)
+        return error if hidden == shown else RuntimeError(hidden)
 
     # What LangGraph calls.
 
@@ -131,6 +140,8 @@ class RunSaver(ThreadSaver):
         ns = configurable.get("checkpoint_ns", "")
         try:
             entry = Entry()
+            if self._secrets:
+                writes = [(channel, self._tell(value) if channel == ERROR else value) for channel, value in writes]
             entry.add_rows([], [], encode_writes(self.serde, config, writes, task_id, task_path))
             base = (ns, configurable["checkpoint_id"])
             if base in self._loaded:
