@@ -62,7 +62,7 @@ class EngineSettings:
     max_attempts: int
     max_pending_runs: int
     tracing: TracingSettings = field(default_factory=TracingSettings)
-    trace_spool: Path = Path(".threadline/traces")  # where the tracing settings name no folder
+    trace_spool: Path = Path(".threadline/traces")  # folder for traces that could not be sent
 
 
 @dataclass(frozen=True, slots=True)

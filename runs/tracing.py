@@ -41,7 +41,7 @@ class Tracing:
     """The traces of one process. Without a key, or switched off, runs are called as if there were no LangSmith."""
 
     def __init__(self, settings: TracingSettings, spool: Path) -> None:
-        """`spool` is the folder for what cannot be sent, where the settings name none."""
+        """`spool` is the folder for what cannot be sent."""
         self.counts = TraceCounts()
         self.takes_parents = settings.accept_parents
         self._settings = settings
@@ -54,13 +54,12 @@ class Tracing:
         if settings.api_key is None:
             logger.warning("tracing.no_key", extra={"missing": "LANGSMITH_API_KEY"})
             return
-        folder = settings.spool_dir or spool
-        self._outbox = Outbox(Spool(folder, settings.spool_megabytes * 1024 * 1024), self.counts)
+        self._outbox = Outbox(Spool(spool, settings.spool_megabytes * 1024 * 1024), self.counts)
         self._client = TraceClient(
             self._outbox,
             self.counts,
             max_items=settings.queue_size,
-            api_url=settings.endpoint or HOSTED,
+            api_url=endpoint_of(settings),
             api_key=settings.api_key.get_secret_value(),
             workspace_id=settings.workspace_id,
             hide_inputs=settings.hide_inputs,
@@ -123,6 +122,17 @@ class Tracing:
         if not self.takes_parents or TRACE not in headers:
             return None
         return RunTree.from_headers(headers, client=client, project_name=project)
+
+
+def endpoint_of(settings: TracingSettings) -> str:
+    """The address of LangSmith's API."""
+    return (settings.endpoint or HOSTED).rstrip("/")
+
+
+def credentials(settings: TracingSettings) -> dict[str, str]:
+    """The headers that LangSmith knows us by."""
+    key = settings.api_key.get_secret_value() if settings.api_key else ""
+    return {"x-api-key": key} | ({"X-Tenant-Id": settings.workspace_id} if settings.workspace_id else {})
 
 
 def is_sampled(run_id: UUID, rate: float) -> bool:
