@@ -152,7 +152,7 @@ class Outbox(requests.Session):
             try:
                 response = self._network.post(waiting.url, data=body, headers=headers, timeout=TIMEOUT)
                 status, reason = response.status_code, response.text[:200]
-            except requests.RequestException as error:
+            except (requests.RequestException, ValueError, OSError) as error:  # a key that no header can hold, too
                 status, reason = 0, type(error).__name__
             if 200 <= status < 300 or status == CONFLICT:
                 return _Answer.TAKEN

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
+from time import monotonic
 from uuid import UUID
 
 from langchain_core.callbacks import BaseCallbackHandler
@@ -27,6 +28,7 @@ from threadline.settings import TracingSettings
 
 logger = logging.getLogger("threadline.tracing")
 
+LEAST_FLUSH = 0.5  # seconds for packing what waits, however short the time for sending it
 HOSTED = "https://api.smith.langchain.com"
 
 
@@ -73,13 +75,12 @@ class Tracing:
 
     @contextmanager
     def trace(self, run: Run, version: str | None = None) -> Iterator[Trace]:
-        """Trace what is called in the block as the run's, or see to it that nothing is.
+        """Trace what is called in the block as the run's, or see to it that it is not.
 
         The trace's root is whatever is called with the run's trace id. `version` is that of the graph.
         """
         if self._client is None:
-            with tracing_context(enabled=False):
-                yield Trace()
+            yield Trace()
         elif not is_sampled(run.run_id, self._settings.sampling_rate):
             self.counts.unsampled_runs += 1
             with tracing_context(enabled=False):
@@ -101,16 +102,17 @@ class Tracing:
                 yield Trace((tracer,))
 
     async def close(self) -> None:
-        """Send for the time that is set what waits, and spool the rest."""
+        """Send for the time that is set what waits, and spool the rest. The environment's word counts again then."""
         if self._client is not None:
             await asyncio.to_thread(self._close, self._client)
+        configure(enabled=None)
 
     def _close(self, client: TraceClient) -> None:
-        seconds = self._settings.flush.total_seconds()
+        deadline = monotonic() + self._settings.flush.total_seconds()
         # It waits for the client's threads to hand over to the outbox, not for the network.
-        client.flush(timeout=seconds)
+        client.flush(timeout=max(LEAST_FLUSH, deadline - monotonic()))
         if self._outbox is not None:
-            self._outbox.finish(seconds)
+            self._outbox.finish(max(0.0, deadline - monotonic()))
         client.close(timeout=0)
         counts = self.counts
         facts = {"sent": counts.sent, "spooled": counts.spooled, "dropped": counts.dropped}

@@ -62,6 +62,7 @@ def test_a_process_ends_in_time_with_a_dead_endpoint_and_all_its_spans_are_sent_
                 answer.raise_for_status()
                 runs.append(answer.headers["location"].split("/")[-2])
         assert server.stop() < 5, server.log
+        assert "lsv2_test" not in server.log
     with serve_ingest() as ingest:
         told: list[tuple[int, int]] = []
         resent = resend(server.spool, ingest.url, KEY, lambda done, total: told.append((done, total)))

@@ -3,8 +3,9 @@
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
+import httpx
 import psycopg
 import pytest
 
@@ -13,8 +14,9 @@ from threadline.graphs.registry import system_assistant_id
 from threadline.runs.invocation import trace_id
 from threadline.runs.model import Run
 from threadline.runs.tracing import is_sampled
-from threadline.tests.runs.life_world import World
+from threadline.tests.runs.life_world import World, eventually
 from threadline.tests.tracing.ingest import Ingest, serve_ingest
+from threadline.tests.tracing.traced_process import start_traced
 from threadline.tests.tracing.traced_world import QUESTION, arrived, open_traced_world
 
 # The two tools run side by side: which of them comes first is left open.
@@ -124,6 +126,37 @@ async def test_a_killed_run_s_next_attempt_is_a_trace_of_its_own(world: World, i
     ]
     assert attempts == [{1}, {2}]
     assert ingest.spans[str(second)]["extra"]["metadata"]["run_id"] == str(run.run_id)
+
+
+async def test_a_run_whose_process_was_killed_goes_on_in_another_trace(
+    dsn: str, tmp_path: Path, ingest: Ingest
+) -> None:
+    def post(url: str, path: str, **body: Any) -> Any:
+        answer = httpx.post(f"{url}{path}", json={"assistant_id": "planning", **body}, timeout=30)
+        answer.raise_for_status()
+        return answer.json()
+
+    def join(run: str) -> Any:
+        return httpx.get(f"{run}/join", timeout=30).json()
+
+    async def has_responder() -> bool:
+        return "  responder" in ingest.tree(run_id)
+
+    with start_traced(dsn, tmp_path, ingest.url, {}) as first:
+        thread = f"/threads/{post(first.url, '/threads')['thread_id']}"
+        asked = post(first.url, f"{thread}/runs/wait", input={**QUESTION, "patience": "none"})
+        assert asked["__interrupt__"]
+        run_id = post(first.url, f"{thread}/runs", command={"resume": "yes"})["run_id"]
+        await eventually(has_responder)
+        first.process.kill()
+    with start_traced(dsn, tmp_path, ingest.url, {}) as second:
+        answer = join(f"{second.url}{thread}/runs/{run_id}")
+        assert answer["messages"][-1]["content"] == "done"
+        retried = trace_id(UUID(run_id), 2)
+        await arrived(ingest, retried)
+    assert ingest.tree(retried) == ["planning", "  responder", "    GenericFakeChatModel", "    polish"]
+    unfinished = {span["name"] for span in ingest.trace(run_id) if not span.get("end_time")}
+    assert unfinished == {"planning", "responder"}
 
 
 async def test_a_failed_run_s_error_is_on_its_root(world: World, ingest: Ingest) -> None:
