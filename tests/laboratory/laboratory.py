@@ -33,7 +33,7 @@ SETTINGS = EngineSettings(
     lease_renew=timedelta(seconds=0.2),
     poll=timedelta(seconds=0.1),
     run_timeout=timedelta(minutes=1),
-    drain=timedelta(seconds=1.5),
+    drain=timedelta(seconds=0.6),
     max_attempts=5,
     max_pending_runs=10_000,
 )
