@@ -40,7 +40,9 @@ class Setup(NamedTuple):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command that is named and return its exit code."""
-    options = _make_parser().parse_args(arguments)
+    words = sys.argv[1:] if arguments is None else arguments
+    parser = _make_child_parser() if words[:1] == ["child"] else _make_parser()
+    options = parser.parse_args(words)
     command: Callable[[argparse.Namespace], None] = options.command
     try:
         command(options)
@@ -87,9 +89,15 @@ def _make_parser() -> argparse.ArgumentParser:
     of_traces = traces.add_subparsers(title="commands", dest="action", metavar="COMMAND", required=True)
     summary = "send what waits in the folder of unsent traces, and remove it from there"
     _add(of_traces, "resend", _resend_traces, ("config", "data-dir"), summary)
-    child = commands.add_parser("child", add_help=False)  # of `serve`, which starts it; not for people, so not listed
-    child.add_argument("link", type=int)
-    child.set_defaults(command=_child)
+    return parser
+
+
+def _make_child_parser() -> argparse.ArgumentParser:
+    """The command of a child of `serve`, which starts it: not for people, so it is listed nowhere."""
+    parser = argparse.ArgumentParser(prog="threadline", add_help=False)
+    parser.add_argument("name")
+    parser.add_argument("link", type=int)
+    parser.set_defaults(command=_child)
     return parser
 
 

@@ -104,7 +104,12 @@ async def _spawn(link: socket.socket, orders: Orders) -> asyncio.subprocess.Proc
     # -P: a project's own files must not stand in for modules that we import.
     command = [sys.executable, "-P", "-m", "threadline.cli", "child", str(link.fileno())]
     descriptors = (link.fileno(), orders.listener)
-    return await asyncio.create_subprocess_exec(*command, stdin=asyncio.subprocess.DEVNULL, pass_fds=descriptors)
+    # It lets a Ctrl-C in once it can act on it; until then Python would tell where its imports were interrupted.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        return await asyncio.create_subprocess_exec(*command, stdin=asyncio.subprocess.DEVNULL, pass_fds=descriptors)
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
 
 async def _stop(process: asyncio.subprocess.Process, patience: timedelta) -> None:

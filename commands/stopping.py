@@ -42,6 +42,7 @@ async def _run(work: Coroutine[Any, Any, None]) -> None:
     for number in SIGNALS:
         if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:  # as `nohup` has it
             signal.signal(number, stop)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     await asyncio.wait({task})
     if task.cancelled() and stop.is_asked:
         return

@@ -16,12 +16,14 @@ from threadline.tests.checkpoints.embedded.owners import eventually
 
 PROGRAM = Path(sys.executable).with_name("threadline")
 START_SECONDS = 60.0
+# What would lead a command to somebody's database, or set it up differently.
+OTHERS = ("THREADLINE_", "DATABASE_", "POSTGRES_URI", "LOG_")
 _URL = re.compile(r"serves (http://\S+)")
 
 
 def environment(**variables: str) -> dict[str, str]:
-    """The variables of this process, without what would lead a command to somebody's database or port."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("THREADLINE_", "DATABASE_"))}
+    """The variables of this process, without those that commands read, and with these."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(OTHERS)}
     return {**kept, "OPENAI_API_KEY": "", "PORT": "", "PYTHONUNBUFFERED": "1", **variables}
 
 
@@ -50,6 +52,13 @@ class Program:
         """The program and all that it has started so far."""
         self.started |= {self.pid} | descendants(self.pid)
         return self.started
+
+    @property
+    def commands(self) -> list[str]:
+        """The command lines of what it has started and still runs."""
+        pids = [str(pid) for pid in living(self.family)]
+        ps = ["ps", "-ww", "-o", "args=", "-p", ",".join(pids)]
+        return subprocess.run(ps, capture_output=True, text=True).stdout.splitlines()
 
     @property
     def children(self) -> list[int]:

@@ -33,6 +33,7 @@ def test_a_command_that_does_not_exist_is_a_misuse() -> None:
     refused = run("launch")
     assert refused.returncode == 2
     assert "launch" in refused.stderr
+    assert "child" not in refused.stderr
 
 
 @pytest.mark.parametrize("command", ["serve", "api", "worker", "migrate", "ingest"])

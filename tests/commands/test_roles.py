@@ -1,13 +1,17 @@
 """Commands that share a database: HTTP and user code apart, and short commands beside a running server."""
 
 import signal
+from collections.abc import Iterator
 from pathlib import Path
+from shutil import rmtree
+from tempfile import mkdtemp
 
 import psycopg
+import pytest
 
 from threadline.checkpoints.embedded import attach
-from threadline.tests.commands.conftest import Launch, Serve
-from threadline.tests.commands.programs import run
+from threadline.tests.commands.conftest import Launch
+from threadline.tests.commands.programs import launch, run
 from threadline.tests.commands.projects import WAITING, write_project
 from threadline.tests.commands.requests import begin_run, read_events, wait_run
 
@@ -42,16 +46,38 @@ def test_a_stopping_worker_leaves_its_run_to_the_next_one(start: Launch, folder:
     assert updates == [["begin"], ["wait"]]
 
 
-def test_an_api_and_a_worker_find_the_server_of_a_running_serve(
-    start: Launch, serve: Serve, folder: Path, data_dir: Path
-) -> None:
+@pytest.fixture(scope="module")
+def served(data_dir: Path) -> Iterator[Path]:
+    """The langgraph.json of a `serve` that runs on `data_dir`."""
+    folder = Path(mkdtemp(prefix="tl-"))
     config = write_project(folder / "theirs", WAITING)
-    serve(config, data_dir).await_url()
-    where = ("--config", str(config), "--data-dir", str(data_dir))
+    where = ("--port", "0", "--config", str(config), "--data-dir", str(data_dir))
+    program = launch(folder / "program", "serve", *where)
+    try:
+        program.await_url()
+        yield config
+    finally:
+        program.end()
+        rmtree(folder)
+
+
+def test_an_api_and_a_worker_find_the_server_of_a_running_serve(start: Launch, served: Path, data_dir: Path) -> None:
+    where = ("--config", str(served), "--data-dir", str(data_dir))
     api = start("api", "--port", "0", *where)
-    api.await_log("api.ready")
     start("worker", *where).await_log("worker.ready")
+    api.await_log("api.ready")
     assert wait_run(api.log.partition("url=")[2].split()[0], "waiting", {"seconds": 0})["log"] == ["begun", "waited"]
+
+
+def test_ingest_uses_the_server_of_a_running_serve(served: Path, folder: Path, data_dir: Path) -> None:
+    (folder / "guide.md").write_text("# Streams\n\nA stream reads the log.\n")
+    done = run("ingest", "guide.md", "--data-dir", str(data_dir), cwd=folder)
+    assert done.returncode == 0, done.stderr
+    assert "embedded.started" not in done.stderr
+    dsn = attach(data_dir)
+    assert dsn is not None, f"that of {served}"
+    with psycopg.connect(dsn) as connection:
+        assert connection.execute("select from documents where path = 'guide.md'").fetchall()
 
 
 def test_an_api_on_a_database_without_the_schema_says_what_to_do(folder: Path, empty_dsn: str) -> None:
@@ -85,22 +111,9 @@ def test_ingest_tells_what_became_of_each_document(folder: Path, dsn: str) -> No
         assert connection.execute("select path from documents").fetchall() == [("notes/guide.md",)]
 
 
-def test_ingest_uses_the_server_of_a_running_serve(serve: Serve, folder: Path, data_dir: Path) -> None:
-    program = serve(write_project(folder / "theirs", WAITING), data_dir)
-    program.await_url()
+def test_ingest_starts_a_server_for_itself_where_nobody_runs_one(folder: Path) -> None:
     (folder / "guide.md").write_text("# Streams\n\nA stream reads the log.\n")
-    done = run("ingest", "guide.md", "--data-dir", str(data_dir), cwd=folder)
-    assert done.returncode == 0, done.stderr
-    assert "embedded.started" not in done.stderr
-    dsn = attach(data_dir)
-    assert dsn is not None
-    with psycopg.connect(dsn) as connection:
-        assert connection.execute("select from documents where path = 'guide.md'").fetchall()
-
-
-def test_ingest_starts_a_server_for_itself_where_nobody_runs_one(folder: Path, data_dir: Path) -> None:
-    (folder / "guide.md").write_text("# Streams\n\nA stream reads the log.\n")
-    done = run("ingest", "guide.md", "--data-dir", str(data_dir), cwd=folder)
+    done = run("ingest", "guide.md", "--data-dir", str(folder / "new"), cwd=folder)
     assert done.returncode == 0, done.stderr
     assert "embedded.started" in done.stderr
-    assert attach(data_dir) is None
+    assert attach(folder / "new") is None

@@ -13,7 +13,8 @@ import orjson
 
 from threadline.runs.model import INPUT_REQUESTED, NODE_FINISHED
 from threadline.tests.laboratory.laboratory import Laboratory, hole_in, read
-from threadline.tests.laboratory.writing import make_event, open_writer, seed_run
+from threadline.tests.laboratory.locks import until_blocked
+from threadline.tests.laboratory.writing import flush_in, make_event, open_writer, seed_run
 
 _LOG = """
     select xmin::text, first_seq, last_seq, run_id, contents, payload
@@ -121,7 +122,13 @@ async def append_side_by_side(lab: Laboratory, *, rounds: int = 30) -> list[str]
                 violations.append(f"a reader saw a hole: {hole}")
 
     watching = asyncio.create_task(watch())
-    await asyncio.gather(append("a"), append("b"))
+    holder = await lab.connect("test/holder")
+    async with holder.transaction():
+        # To begin with, a collision for certain: both have to wait for somebody whose number they cannot see.
+        await flush_in(holder, fence, [make_event("first")])
+        appending = [asyncio.create_task(append(name)) for name in ("a", "b")]
+        await until_blocked(await lab.connect(), "threadline/writer/%", count=2)
+    await asyncio.gather(*appending)
     done.set()
     await watching
     rows = await lab.log_rows(fence.thread_id)

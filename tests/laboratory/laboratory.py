@@ -42,6 +42,8 @@ SETTINGS = EngineSettings(
 class Laboratory:
     """A database, and whatever the test starts on it; everything ends with the test."""
 
+    never = timedelta(hours=1)  # a poll that no test waits for: what happens then, happens without it
+
     def __init__(self, dsn: str, folder: Path, stack: AsyncExitStack) -> None:
         self.dsn = dsn
         self.folder = folder
