@@ -85,6 +85,10 @@ def _make_parser() -> argparse.ArgumentParser:
     ingest.add_argument("paths", metavar="PATH", nargs="+", type=Path, help="a file or folder of Markdown and text")
     demo = _add(commands, "demo", _demo, (), "play the life of a run through HTTP, and exit")
     demo.add_argument("--docs", metavar="PATH", type=Path, help="your own documents instead of the project's")
+    traces = commands.add_parser("traces", help="send traces to LangSmith that it did not take")
+    of_traces = traces.add_subparsers(title="commands", dest="action", metavar="COMMAND", required=True)
+    summary = "send what waits in the folder of unsent traces, and remove it from there"
+    _add(of_traces, "resend", _resend_traces, ("config", "data-dir"), summary)
     return parser
 
 
@@ -189,6 +193,12 @@ def _ingest(options: argparse.Namespace) -> None:
     from threadline.commands.ingest import ingest
 
     ingest(_set_up(options, needs_graphs=False).settings, options.paths)
+
+
+def _resend_traces(options: argparse.Namespace) -> None:
+    from threadline.commands.traces import resend_traces
+
+    resend_traces(_set_up(options, needs_graphs=False).settings)
 
 
 def _demo(options: argparse.Namespace) -> None:

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence, Set
 from typing import Any, NamedTuple, TypeVar
 
 from langchain_core.runnables import RunnableConfig
@@ -16,7 +16,7 @@ from langgraph.checkpoint.base import (
     get_checkpoint_id,
 )
 from langgraph.checkpoint.serde.base import SerializerProtocol
-from langgraph.checkpoint.serde.types import RESUME
+from langgraph.checkpoint.serde.types import ERROR, RESUME
 from psycopg import InterfaceError, OperationalError
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
@@ -24,6 +24,7 @@ from threadline.checkpoints.buffer import BlobRow, CheckpointRow, Entry, RunBuff
 from threadline.checkpoints.clock import checkpoint_timestamp, newest_timestamp, raise_checkpoint_floor
 from threadline.checkpoints.rows import encode_checkpoint, encode_writes
 from threadline.checkpoints.saver import ThreadSaver
+from threadline.checkpoints.secrets import hide
 
 T = TypeVar("T")
 
@@ -45,6 +46,7 @@ class RunSaver(ThreadSaver):
 
     `fresh` says that the thread never had a checkpoint, which saves reading what cannot be there. `answered`
     says that an earlier attempt has used up the answer the run brought: it is not given to a second question.
+    `secrets` are kept out of the errors of tasks.
     """
 
     def __init__(
@@ -56,9 +58,11 @@ class RunSaver(ThreadSaver):
         answered: bool = False,
         serde: SerializerProtocol | None = None,
         pooler: bool = False,
+        secrets: Set[str] = frozenset(),
     ) -> None:
         super().__init__(pool, serde=serde, pooler=pooler)
         self._answered = answered
+        self._secrets = secrets
         self._buffer = buffer
         self._thread_id = str(buffer.fence.thread_id)
         self._fresh = fresh
@@ -121,6 +125,11 @@ class RunSaver(ThreadSaver):
             while held:
                 self._buffer.release(held.popleft().entry)
 
+    def _tell(self, error: Any) -> Any:
+        shown = repr(error)
+        hidden = hide(shown, self._secrets)
+        return error if hidden == shown else RuntimeError(hidden)
+
     # What LangGraph calls.
 
     async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
@@ -180,6 +189,8 @@ class RunSaver(ThreadSaver):
         ns = configurable.get("checkpoint_ns", "")
         try:
             entry = Entry()
+            if self._secrets:
+                writes = [(channel, self._tell(value) if channel == ERROR else value) for channel, value in writes]
             entry.add_rows([], [], encode_writes(self.serde, config, writes, task_id, task_path))
             base = (ns, configurable["checkpoint_id"])
             if base in self._loaded:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
+from langchain_core.runnables import RunnableConfig
 from langgraph.errors import GraphDrained
 from langgraph.pregel._messages import StreamMessagesHandler
 from langgraph.runtime import RunControl, Runtime
@@ -21,11 +22,13 @@ from threadline.checkpoints.writer import GroupWriter
 from threadline.graphs.registry import Registry
 from threadline.runs.endings import Endings
 from threadline.runs.invocation import Invocation, make_invocation
-from threadline.runs.model import CancelAction, Claim, RunStatus, StopReason, ThreadStatus
-from threadline.runs.outcome import INTERRUPT, Outcome, describe_error, write_entry
+from threadline.runs.model import CancelAction, Claim, JsonObject, RunStatus, StopReason, ThreadStatus
+from threadline.runs.outcome import INTERRUPT, Outcome, describe_error, without, write_entry
 from threadline.runs.past import Past
 from threadline.runs.recorder import Recorder
+from threadline.runs.secrets import secrets_of, shown_kwargs
 from threadline.runs.serializers import Serializers
+from threadline.runs.tracing import Tracing
 
 logger = logging.getLogger("threadline.runs")
 
@@ -43,6 +46,7 @@ class Workshop:
     store: BaseStore
     serializers: Serializers
     endings: Endings
+    tracing: Tracing
     run_timeout: timedelta
 
 
@@ -57,6 +61,7 @@ class Execution:
         self._task: asyncio.Task[Outcome] | None = None
         self._control = RunControl()
         self._recorder: Recorder | None = None
+        self._secrets = secrets_of(claim.run)
         self._ending = False
 
     def stop(self, reason: StopReason, action: CancelAction = CancelAction.INTERRUPT) -> None:
@@ -158,9 +163,10 @@ class Execution:
             self._reason = StopReason.SHUTDOWN
             raise asyncio.CancelledError from None
         except Exception as error:  # whatever user code raises is the run's outcome
-            logger.info("run.failed", exc_info=error, extra=self._facts())
+            logger.info("run.failed", exc_info=without(error, self._secrets), extra=self._facts())
             values = self._recorder.values if self._recorder else None
-            return Outcome(RunStatus.ERROR, ThreadStatus.ERROR, values, error=describe_error(error), reported=True)
+            described = describe_error(error, self._secrets)
+            return Outcome(RunStatus.ERROR, ThreadStatus.ERROR, values, error=described, reported=True)
 
     async def _look_back(self) -> tuple[Past, bool]:
         """What earlier attempts left: their events, and whether the input is used up."""
@@ -188,6 +194,7 @@ class Execution:
             answered=past.has_requested_input,
             serde=workshop.serializers.of(run.graph_id),
             pooler=workshop.pooler,
+            secrets=self._secrets,
         )
         recorder = Recorder(
             buffer,
@@ -196,6 +203,7 @@ class Execution:
             subgraphs=invocation.subgraphs,
             holds=invocation.durability != "exit",
             past=past,
+            secrets=self._secrets,
             on_overflow=lambda: self.stop(StopReason.BACKLOG),
         )
         try:
@@ -211,9 +219,6 @@ class Execution:
             "__pregel_stream": recorder.stream,
             "__pregel_runtime": Runtime(store=workshop.store, stream_writer=recorder.write_custom),
         }
-        if recorder.wants_messages:
-            # With `subgraphs` LangGraph keeps a handler that it did not make itself; ours filters by namespace.
-            config["callbacks"] = [StreamMessagesHandler(recorder.take_message, True)]
         options: dict[str, Any] = {"durability": invocation.durability, "control": self._control}
         for key in ("context", "interrupt_before", "interrupt_after"):
             if (value := getattr(invocation, key)) is not None:
@@ -227,13 +232,12 @@ class Execution:
             context=invocation.context,
         ) as graph:
             saver.serde = workshop.serializers.of(self.claim.run.graph_id)
-            call: Any = graph  # its overloads tell literal arguments apart, ours come from the request
-            if "events" in invocation.modes:
-                async for event in call.astream_events(invocation.graph_input, config, version="v2", **options):
-                    recorder.log_event("events", event)
-                return
-            async for _ in call.astream(invocation.graph_input, config, stream_mode=[], **options):
-                pass  # every event is taken by the hook
+            with workshop.tracing.trace(self.claim.run, workshop.registry.version(self.claim.run.graph_id)) as trace:
+                config["callbacks"] = list(trace.callbacks)
+                if recorder.wants_messages:
+                    # With `subgraphs` LangGraph keeps a handler that it did not make itself; ours filters by namespace.
+                    config["callbacks"].append(StreamMessagesHandler(recorder.take_message, True))
+                await _stream(graph, invocation, config, options, recorder)
 
     async def _finish(self, buffer: RunBuffer, outcome: Outcome) -> bool:
         """Commit the end. A cancel request that came in between is carried out instead."""
@@ -257,7 +261,8 @@ class Execution:
                 if refused:
                     raise
                 refused = True
-                outcome = Outcome(RunStatus.ERROR, ThreadStatus.ERROR, None, error=describe_error(error), reported=True)
+                described = describe_error(error, self._secrets)
+                outcome = Outcome(RunStatus.ERROR, ThreadStatus.ERROR, None, error=described, reported=True)
                 continue
             logger.info("run.finished", extra={**self._facts(), "status": str(outcome.status)})
             return True
@@ -267,9 +272,24 @@ class Execution:
         return write_entry(
             outcome,
             fallback=b"{}" if outcome.values is not None else await self._workshop.endings.read_values(run),
-            config=run.kwargs.get("config") or {},
+            config=shown_kwargs(run.kwargs).get("config") or {},
             cancel_known=self._reason is StopReason.CANCEL,
         )
+
+
+async def _stream(
+    graph: Any,  # its overloads tell literal arguments apart, ours come from the request
+    invocation: Invocation,
+    config: RunnableConfig,
+    options: JsonObject,
+    recorder: Recorder,
+) -> None:
+    if "events" in invocation.modes:
+        async for event in graph.astream_events(invocation.graph_input, config, version="v2", **options):
+            recorder.log_event("events", event)
+        return
+    async for _ in graph.astream(invocation.graph_input, config, stream_mode=[], **options):
+        pass  # every event is taken by the hook
 
 
 def _settle(recorder: Recorder) -> Outcome:

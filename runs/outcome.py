@@ -1,9 +1,12 @@
 """Owns what an attempt came to, and how that reads in the log, the run and the thread."""
 
+from collections.abc import Set
 from dataclasses import dataclass
+from traceback import format_exception
 from typing import Any
 
 from threadline.checkpoints.buffer import Entry, Finish
+from threadline.checkpoints.secrets import hide
 from threadline.runs.encoding import encode
 from threadline.runs.model import ERROR, RUN_ENDED, JsonObject, RunStatus, ThreadStatus
 
@@ -22,9 +25,18 @@ class Outcome:
     reported: bool = False  # whether the client is told of the error
 
 
-def describe_error(error: BaseException) -> JsonObject:
-    """Return the wire's form of an error: class name and text."""
-    return {"error": type(error).__name__, "message": str(error)}
+def describe_error(error: BaseException, secrets: Set[str] = frozenset()) -> JsonObject:
+    """Return the wire's form of an error: class name, and text without `secrets`."""
+    return {"error": type(error).__name__, "message": hide(str(error), secrets)}
+
+
+def without(error: BaseException, secrets: Set[str]) -> BaseException:
+    """Return the error, or a plain one in its stead whose text and trace do not show `secrets`."""
+    if not secrets:
+        return error
+    trace = "".join(format_exception(error))
+    hidden = hide(trace, secrets)
+    return error if hidden == trace else RuntimeError(hidden)
 
 
 def write_entry(outcome: Outcome, *, fallback: bytes, config: JsonObject, cancel_known: bool) -> Entry:
