@@ -7,9 +7,9 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
+from uuid import UUID
 
 from langgraph.errors import GraphDrained
-from langgraph.pregel._messages import StreamMessagesHandler
 from langgraph.runtime import RunControl, Runtime
 from langgraph.store.base import BaseStore
 from psycopg import Error
@@ -21,7 +21,7 @@ from threadline.checkpoints.writer import GroupWriter
 from threadline.graphs.registry import Registry
 from threadline.runs.endings import Endings
 from threadline.runs.invocation import Invocation, make_invocation
-from threadline.runs.model import CancelAction, Claim, RunStatus, StopReason, ThreadStatus
+from threadline.runs.model import CancelAction, Claim, JsonObject, RunStatus, StopReason, ThreadStatus
 from threadline.runs.outcome import INTERRUPT, Outcome, describe_error, write_entry
 from threadline.runs.past import Past
 from threadline.runs.recorder import Recorder
@@ -34,8 +34,10 @@ STUBBORN_SECONDS = 30.0  # how long a task that ignores its cancellation is aske
 
 @dataclass(frozen=True, slots=True)
 class Workshop:
-    """What executing runs needs, the same for all runs of a process."""
+    """What executing runs needs, the same for all runs of a process; `worker` is what people call that process."""
 
+    process_id: UUID
+    worker: str
     registry: Registry
     pool: Pool
     pooler: bool
@@ -93,6 +95,16 @@ class Execution:
     def _facts(self) -> dict[str, Any]:
         run = self.claim.run
         return {"run_id": str(run.run_id), "thread_id": str(run.thread_id), "attempt": run.attempt}
+
+    def _opening(self) -> JsonObject:
+        """Who makes this attempt, for the log."""
+        run = self.claim.run
+        return {
+            "attempt": run.attempt,
+            "process_id": self._workshop.process_id,
+            "worker": self._workshop.worker,
+            "graph_id": run.graph_id,
+        }
 
     async def _await_outcome(self, buffer: RunBuffer) -> Outcome | None:
         """Run the graph in a task of its own, so that stopping it is not stopping us."""
@@ -191,6 +203,7 @@ class Execution:
             subgraphs=invocation.subgraphs,
             holds=invocation.durability != "exit",
             past=past,
+            opening=self._opening(),
             on_overflow=lambda: self.stop(StopReason.BACKLOG),
         )
         try:
@@ -206,9 +219,7 @@ class Execution:
             "__pregel_stream": recorder.stream,
             "__pregel_runtime": Runtime(store=workshop.store, stream_writer=recorder.write_custom),
         }
-        if recorder.wants_messages:
-            # With `subgraphs` LangGraph keeps a handler that it did not make itself; ours filters by namespace.
-            config["callbacks"] = [StreamMessagesHandler(recorder.take_message, True)]
+        config["callbacks"] = recorder.callbacks
         options: dict[str, Any] = {"durability": invocation.durability, "control": self._control}
         for key in ("context", "interrupt_before", "interrupt_after"):
             if (value := getattr(invocation, key)) is not None:
@@ -264,6 +275,7 @@ class Execution:
             fallback=b"{}" if outcome.values is not None else await self._workshop.endings.read_values(run),
             config=run.kwargs.get("config") or {},
             cancel_known=self._reason is StopReason.CANCEL,
+            opening=self._recorder.opening if self._recorder else self._opening(),
         )
 
 

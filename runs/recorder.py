@@ -16,15 +16,18 @@ from collections.abc import Callable, Mapping
 from threading import get_ident
 from typing import Any
 
+from langchain_core.callbacks import BaseCallbackHandler
 from langgraph.config import get_config
+from langgraph.pregel._messages import StreamMessagesHandler
 from langgraph.pregel.protocol import StreamChunk, StreamProtocol
 
 from threadline.checkpoints.buffer import RunBuffer
 from threadline.checkpoints.run_saver import NO_TASK, RunSaver
 from threadline.runs.encoding import encode
 from threadline.runs.messages import MessageModes
-from threadline.runs.model import INPUT_REQUESTED, NODE_FINISHED, NODE_STARTED
+from threadline.runs.model import ATTEMPT_STARTED, INPUT_REQUESTED, NODE_FINISHED, NODE_STARTED, JsonObject
 from threadline.runs.past import Past
+from threadline.runs.tokens import TokenMeter
 
 INTERRUPT = "__interrupt__"
 MAX_PENDING_BYTES = 64 * 1024 * 1024  # of one run, while the database takes nothing
@@ -35,6 +38,7 @@ class Recorder:
 
     `modes` are the stream modes the run was created with; lifecycle, interrupts and the last values are kept
     whatever they are. `past` knows what earlier attempts have logged, so that committed work is reported once.
+    `opening` says who makes this attempt; it is logged beside the first node, so that it costs no commit.
     `holds` is false where nothing is written while the run goes on (durability exit).
     """
 
@@ -47,6 +51,7 @@ class Recorder:
         subgraphs: bool,
         holds: bool,
         past: Past,
+        opening: JsonObject,
         on_overflow: Callable[[], None],
     ) -> None:
         self._buffer = buffer
@@ -56,6 +61,8 @@ class Recorder:
         self._holds = holds
         self._past = past
         self._on_overflow = on_overflow
+        self.opening: JsonObject | None = opening  # until it is logged
+        self._meter = TokenMeter()
         self._messages = MessageModes(modes, self._log)
         self._ticking: set[str] = set()
         self._write_failed = False
@@ -75,10 +82,14 @@ class Recorder:
         return StreamProtocol(self._take, modes)
 
     @property
-    def wants_messages(self) -> bool:
-        return self._messages.wanted
+    def callbacks(self) -> list[BaseCallbackHandler]:
+        """What has to hear of the run's model calls."""
+        if not self._messages.wanted:
+            return [self._meter]
+        # With `subgraphs` LangGraph keeps a handler that it did not make itself; ours filters by namespace.
+        return [self._meter, StreamMessagesHandler(self._take_message, True)]
 
-    def take_message(self, chunk: StreamChunk) -> None:
+    def _take_message(self, chunk: StreamChunk) -> None:
         """Take what LangGraph's message handler emits; called from any thread."""
         self._in_loop(self._take, chunk)
 
@@ -160,6 +171,9 @@ class Recorder:
         path = "|".join(ns)
         if "triggers" in value:
             self._ticking.add(path)
+            if self.opening is not None:
+                self._log(ATTEMPT_STARTED, self.opening)
+                self.opening = None
             if self._past.starts(value["id"], value["name"]):
                 self._log(NODE_STARTED, {"id": value["id"], "name": value["name"], "ns": list(ns)})
                 self._emit("tasks", ns, value)
@@ -167,6 +181,8 @@ class Recorder:
         error = value.get("error")
         interrupts = value.get("interrupts") or []
         finished = {"id": value["id"], "name": value["name"], "ns": list(ns), "error": error and repr(error)}
+        if usage := self._meter.take(value["id"]):
+            finished["usage"] = usage
         self._log(NODE_FINISHED, finished, bound=True)
         self._emit("tasks", ns, value, bound=True)
         for interrupt in interrupts:
