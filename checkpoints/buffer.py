@@ -96,6 +96,8 @@ class Entry:
     finish: Finish | None = None
     size: int = 0
     waiter: asyncio.Future[None] | None = None
+    settled: bool = False
+    error: Exception | None = None
 
     @property
     def rows(self) -> int:
@@ -119,7 +121,8 @@ class Entry:
         self.size += sum(len(row.blob) for row in writes)
 
     def settle(self, error: Exception | None) -> None:
-        """Tell the waiter, if there is one, that the entry is committed or why it never will be."""
+        """Tell the waiter, also one that comes later, that the entry is committed or why it never will be."""
+        self.settled, self.error = True, error
         if self.waiter is not None and not self.waiter.done():
             if error is None:
                 self.waiter.set_result(None)
@@ -186,6 +189,11 @@ class RunBuffer:
 
         Raises FencedOut or CancelRequested, or the database's error when it refused the entry's content.
         """
+        if entry.settled:
+            # LangGraph awaits a write late where `max_concurrency` keeps its tasks waiting.
+            if entry.error is not None:
+                raise entry.error
+            return
         if self._fenced_out is not None:
             raise self._fenced_out
         if entry.waiter is None:

@@ -1,8 +1,10 @@
 """Owns the saver of a run: fenced, and committed together with the events that report what it saves."""
 
+import asyncio
+import logging
 from collections import deque
-from collections.abc import Callable, Coroutine, Sequence
-from typing import Any
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from typing import Any, TypeVar
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import (
@@ -10,17 +12,24 @@ from langgraph.checkpoint.base import (
     Checkpoint,
     CheckpointMetadata,
     CheckpointTuple,
+    DeltaChannelHistory,
     get_checkpoint_id,
 )
 from langgraph.checkpoint.serde.base import SerializerProtocol
 from langgraph.checkpoint.serde.types import RESUME
-from psycopg_pool import AsyncConnectionPool
+from psycopg import InterfaceError, OperationalError
+from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from threadline.checkpoints.buffer import Entry, RunBuffer
 from threadline.checkpoints.clock import raise_checkpoint_floor
 from threadline.checkpoints.rows import encode_checkpoint, encode_writes
 from threadline.checkpoints.saver import ThreadSaver
 
+T = TypeVar("T")
+
+logger = logging.getLogger("threadline.saver")
+
+RETRY_SECONDS = 0.2  # between reads while the database is away
 NO_TASK = "00000000-0000-0000-0000-000000000000"  # whose writes are the input's own
 
 
@@ -94,7 +103,8 @@ class RunSaver(ThreadSaver):
         addressed = get_checkpoint_id(config)
         if self._fresh and not addressed and not (seen and any(key[0] == ns for key in self._written)):
             return None
-        found = await super().aget_tuple(config)
+        read = super().aget_tuple
+        found = await _read_patiently(lambda: read(config))
         if ns == "" and self._floor is None and not self._fresh:
             self._floor = await self._find_floor(found, addressed)
         if found is None:
@@ -106,12 +116,19 @@ class RunSaver(ThreadSaver):
         return _without_answer(found) if self._answered else found
 
     async def _find_floor(self, found: CheckpointTuple | None, addressed: str | None) -> str:
-        latest = (
-            await self.latest_checkpoint_id(self._thread_id) if addressed or found is None else found.checkpoint["id"]
-        )
+        latest = found.checkpoint["id"] if found and not addressed else None
+        if latest is None:
+            latest = await _read_patiently(lambda: self.latest_checkpoint_id(self._thread_id))
         if latest:
             raise_checkpoint_floor(latest)
         return latest or ""
+
+    async def aget_delta_channel_history(
+        self, *, config: RunnableConfig, channels: Sequence[str]
+    ) -> Mapping[str, DeltaChannelHistory]:
+        """Read what a delta channel is rebuilt from."""
+        read = super().aget_delta_channel_history
+        return await _read_patiently(lambda: read(config=config, channels=channels))
 
     def aput_writes(
         self,
@@ -177,6 +194,16 @@ class RunSaver(ThreadSaver):
         self._written.add((ns, checkpoint["id"]))
         await self._buffer.committed(entry)
         return {"configurable": {"thread_id": self._thread_id, "checkpoint_ns": ns, "checkpoint_id": checkpoint["id"]}}
+
+
+async def _read_patiently(read: Callable[[], Awaitable[T]]) -> T:
+    """Read, again and again while the database is away: a run in execution waits for it rather than fail."""
+    while True:
+        try:
+            return await read()
+        except (OperationalError, InterfaceError, PoolTimeout, OSError) as error:
+            logger.warning("saver.retry", extra={"error": repr(error)})
+            await asyncio.sleep(RETRY_SECONDS)
 
 
 def _without_answer(found: CheckpointTuple) -> CheckpointTuple:
