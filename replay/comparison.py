@@ -10,6 +10,7 @@ from threadline.checkpoints.pool import Pool
 from threadline.replay.snapshots import snapshot
 from threadline.replay.steps import Step, find_namespace, read_step
 from threadline.runs.errors import CheckpointNotFound, Invalid
+from threadline.runs.metadata import refuse_unstorable
 from threadline.runs.model import JsonObject
 
 
@@ -23,6 +24,7 @@ class Place:
     @classmethod
     def parse(cls, text: str) -> "Place":
         """Read THREAD or THREAD@CHECKPOINT. Raises Invalid."""
+        refuse_unstorable(text, "a checkpoint's name")
         thread, _, checkpoint = text.partition("@")
         try:
             return cls(UUID(thread), checkpoint or None)

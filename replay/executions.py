@@ -47,10 +47,6 @@ class Executions:
 
     all: list[Execution] = field(default_factory=list)
 
-    def of_task(self, task_id: str) -> list[Execution]:
-        """Return the goes of one task."""
-        return [each for each in self.all if each.task_id == task_id]
-
 
 async def read_log(connection: AsyncConnection[Any], thread_id: UUID, after: int = 0) -> AsyncIterator[LogRow]:
     """Yield the thread's log behind `after`. Must run in a transaction; memory does not grow with the log."""

@@ -20,7 +20,7 @@ from threadline.replay.values import read_blob, to_json
 from threadline.runs.encoding import encode
 from threadline.runs.errors import CheckpointNotFound, Invalid
 from threadline.runs.identity import uuid7
-from threadline.runs.metadata import encode_metadata
+from threadline.runs.metadata import encode_metadata, refuse_unstorable
 from threadline.runs.model import JsonObject, ThreadStatus
 
 _SQL = load_statements("threadline.replay", "fork.sql")
@@ -57,6 +57,7 @@ async def fork(pool: Pool, source: UUID, checkpoint_id: str | None = None, edits
     no later result is in it. Runs on the source go on meanwhile: all is read as of one moment. Raises ThreadNotFound,
     CheckpointNotFound, and Invalid for an edit that cannot be or a state that cannot be told.
     """
+    refuse_unstorable(checkpoint_id, "the checkpoint's id")
     target = uuid7()
     async with snapshot(pool, source, writes=True) as connection:
         if checkpoint_id is None:

@@ -37,7 +37,7 @@ def unpack(blob: bytes) -> Any:
 
 def pack(value: Any) -> bytes:
     """Return the bytes `unpack` was given, but for what was changed."""
-    return ormsgpack.packb(value, default=_unseal, option=_OPTIONS | ormsgpack.OPT_PASSTHROUGH_SUBCLASS)
+    return ormsgpack.packb(value, default=_unseal, option=_OPTIONS | ormsgpack.OPT_PASSTHROUGH_DATACLASS)
 
 
 def replace(value: Any, path: list[str], new: Any) -> Any:

@@ -118,9 +118,7 @@ class _Tasks:
         """Return what led to a step."""
         if step.metadata.get("source") != "loop":
             return []
-        tasks = [task for task in step.tasks if _is_of_step(self._goes.get(task[0], ()), step)]
-        if not tasks:
-            tasks = self._unsaved(step)
+        tasks = step.tasks or self._unsaved(step)
         self._taken.update(task_id for task_id, _ in tasks)
         found = [(task, self._goes.get(task[0], [])) for task in tasks]
         return sorted(found, key=lambda each: each[1][0].started if each[1] else 0)
@@ -145,11 +143,6 @@ class _Tasks:
             and goes[0].finished is not None
             and not goes[-1].error
         ]
-
-
-def _is_of_step(goes: Sequence[Execution], step: Step) -> bool:
-    """A parent with several successors has the writes of all: a run's own go with its own checkpoint."""
-    return not goes or step.run_id is None or any(str(go.run_id) == step.run_id for go in goes)
 
 
 def _node(task_id: str, path: str, goes: Sequence[Execution]) -> Node:

@@ -175,7 +175,8 @@ class Recorder:
                 self._log(ATTEMPT_STARTED, self.opening)
                 self.opening = None
             if self._past.starts(value["id"], value["name"]):
-                self._log(NODE_STARTED, {"id": value["id"], "name": value["name"], "ns": list(ns)})
+                if not self._saver.has_result(value["id"]):
+                    self._log(NODE_STARTED, {"id": value["id"], "name": value["name"], "ns": list(ns)})
                 self._emit("tasks", ns, value)
             return
         error = value.get("error")
