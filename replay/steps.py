@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from langgraph.constants import START
 from psycopg import AsyncConnection
 from psycopg.rows import dict_row
 
@@ -150,14 +149,9 @@ def _step(thread_id: UUID, row: dict[str, Any]) -> Step:
         metadata=metadata,
         values=read_values(inline, blobs),
         partial=sorted(name for name in deltas if name not in inline and name not in channels),
-        tasks=[(task_id, path) for task_id, path in row["tasks"] or () if _is_node(task_id, path)],
+        tasks=[(task_id, path) for task_id, path in row["tasks"] or () if task_id != _NO_TASK],
         questions=[_question(blob) for blob in row["questions"] or ()],
     )
-
-
-def _is_node(task_id: str, path: str) -> bool:
-    """Whether a write is of a node: not of the input or a command, nor of LangGraph's own first task."""
-    return task_id != _NO_TASK and not path.endswith(f", {START}")
 
 
 def _question(blob: bytes) -> Any:

@@ -10,6 +10,7 @@ from itertools import pairwise
 from typing import Any
 from uuid import UUID
 
+from langgraph.constants import START
 from psycopg import AsyncConnection
 
 from threadline.checkpoints.pool import Pool
@@ -20,6 +21,7 @@ from threadline.replay.steps import Predecessors, Step, read_steps
 from threadline.runs.model import JsonObject
 
 _MICRO = 1_000_000
+_FIRST_TASK = f", {START}"  # how the path of LangGraph's own first task ends
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +122,7 @@ class _Tasks:
             return []
         tasks = step.tasks or self._unsaved(step)
         self._taken.update(task_id for task_id, _ in tasks)
-        found = [(task, self._goes.get(task[0], [])) for task in tasks]
+        found = [(task, self._goes.get(task[0], [])) for task in tasks if not task[1].endswith(_FIRST_TASK)]
         return sorted(found, key=lambda each: each[1][0].started if each[1] else 0)
 
     def left(self, after: str, *, subgraphs: bool) -> _StepTasks:

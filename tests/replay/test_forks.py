@@ -31,7 +31,7 @@ def shown(state: Any) -> Any:
 
 @pytest.mark.parametrize("graph", ["steps", "talking", "reporting", "parallel", "nested", "failing", "delta"])
 def test_a_fork_is_at_every_checkpoint_what_its_source_was(past: Past, graph: str) -> None:
-    thread_id, _, _ = past.run(graph, **({"input": {"messages": ["hello"]}} if graph == "talking" else {}))
+    thread_id, _, _ = past.run(graph, input={"messages": ["hello"]} if graph == "talking" else {"log": ["in"]})
     if graph in {"parallel", "nested"}:
         past.answer(thread_id, graph)
     before = past.bytes_of(thread_id)
@@ -243,13 +243,26 @@ def test_a_delta_channel_is_neither_edited_nor_told_where_branches_mix(past: Pas
     assert (refused.status_code, "DeltaChannel" in refused.json()["detail"]) == (422, True)
     edited = fork(past, thread_id, n=9)
     assert past.state(edited)["values"] == {"log": ["in", "note", "note", "note"], "n": 9}
-    second = past.history(thread_id)[2]
-    past.run("delta", thread_id, input=None, checkpoint_id=second["checkpoint_id"])
-    mixed = past.http.post(f"/threads/{thread_id}/fork", json={})
+    second, third = past.history(thread_id)[2:4]
+    past.rows(
+        "insert into checkpoints select thread_id, checkpoint_ns, overlay(checkpoint_id placing 'f' from 1), "
+        "parent_checkpoint_id, type, checkpoint, metadata from checkpoints where thread_id = %s and checkpoint_id = %s",
+        thread_id,
+        third["checkpoint_id"],
+    )
+    mixed = past.http.post(f"/threads/{thread_id}/fork", json={"checkpoint_id": third["checkpoint_id"]})
     assert mixed.status_code == 422
     assert "gone on from more than once" in mixed.json()["detail"]
     assert second["checkpoint_id"] in mixed.json()["detail"]
     assert past.state(fork(past, thread_id, second["checkpoint_id"]))["values"] == second["values"]
+
+
+def test_a_fork_of_a_delta_channel_gone_on_from_twice_is_told_where_it_was_stored_whole(past: Past) -> None:
+    thread_id, _, _ = past.run("delta")
+    second = past.history(thread_id)[2]
+    past.run("delta", thread_id, input=None, checkpoint_id=second["checkpoint_id"])
+    expected = past.state(thread_id)["values"]
+    assert past.state(fork(past, thread_id))["values"] == expected == {"log": ["in", "note", "note", "note"], "n": 3}
 
 
 def test_a_fork_of_a_fork_and_of_a_branch_holds_its_own_path_only(past: Past) -> None:

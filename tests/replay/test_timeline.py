@@ -23,8 +23,7 @@ def names(entry: Any) -> list[str]:
 
 @pytest.mark.parametrize("graph", ["steps", "talking", "reporting", "parallel", "nested"])
 def test_the_patches_of_a_timeline_build_the_states_that_the_api_shows(past: Past, graph: str) -> None:
-    body = {"input": {"messages": ["hello"]}} if graph == "talking" else {}
-    thread_id, _, _ = past.run(graph, **body)
+    thread_id, _, _ = past.run(graph, input={"messages": ["hello"]} if graph == "talking" else {"log": ["in"]})
     if graph in {"parallel", "nested"}:
         past.answer(thread_id, graph)
     states = {state["checkpoint_id"]: state for state in past.history(thread_id)}
