@@ -41,7 +41,9 @@ class Setup(NamedTuple):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command that is named and return its exit code."""
-    options = _make_parser().parse_args(arguments)
+    words = sys.argv[1:] if arguments is None else arguments
+    parser = _make_child_parser() if words[:1] == ["child"] else _make_parser()
+    options = parser.parse_args(words)
     command: Callable[[argparse.Namespace], None] = options.command
     try:
         command(options)
@@ -85,9 +87,15 @@ def _make_parser() -> argparse.ArgumentParser:
     _add_past(commands)
     demo = _add(commands, "demo", _demo, (), "play the life of a run through HTTP, and exit")
     demo.add_argument("--docs", metavar="PATH", type=Path, help="your own documents instead of the project's")
-    child = commands.add_parser("child", add_help=False)  # of `serve`, which starts it; not for people, so not listed
-    child.add_argument("link", type=int)
-    child.set_defaults(command=_child)
+    return parser
+
+
+def _make_child_parser() -> argparse.ArgumentParser:
+    """The command of a child of `serve`, which starts it: not for people, so it is listed nowhere."""
+    parser = argparse.ArgumentParser(prog="threadline", add_help=False)
+    parser.add_argument("name")
+    parser.add_argument("link", type=int)
+    parser.set_defaults(command=_child)
     return parser
 
 

@@ -162,11 +162,11 @@ class RunBuffer:
         self.pending_bytes += len(data) + 32
         self._on_dirty(self)
 
-    def add(self, entry: Entry) -> Entry:
-        """Append an entry of its own; one that is not ready holds back what comes after it."""
+    def add(self, entry: Entry, *, before: Entry | None = None) -> Entry:
+        """Append an entry of its own, or put it before a held one; what is not ready holds back what comes after."""
         if self._fenced_out is not None:
             raise self._fenced_out
-        self._entries.append(entry)
+        self._entries.insert(len(self._entries) if before is None else self._entries.index(before), entry)
         self.pending_bytes += entry.size
         self._on_dirty(self)
         return entry
@@ -179,6 +179,8 @@ class RunBuffer:
 
     def drop_events(self, entry: Entry) -> None:
         """Forget the events of a held entry: what they report was not written and never will be."""
+        if self._fenced_out is not None:
+            return
         self.pending_bytes -= entry.size
         entry.events.clear()
         entry.size = 0

@@ -3,15 +3,12 @@
 import json
 import shlex
 from importlib.metadata import version
-from socket import socket
 
 from threadline.commands.link import Report
-from threadline.commands.listener import ALL_ADDRESSES, url_of
 
 
-def print_banner(listener: socket, database: str, report: Report, *, children: int) -> None:
-    """Print it to standard output."""
-    url = url_of(listener)
+def print_banner(url: str, database: str, report: Report, *, children: int, is_open: bool) -> None:
+    """Print it to standard output. `is_open` says that other machines can reach the server."""
     processes = "1 process" if children == 1 else f"{children} processes"
     lines = [
         "",
@@ -21,7 +18,7 @@ def print_banner(listener: socket, database: str, report: Report, *, children: i
         f"  database  {database}",
         *_graph_lines(report),
     ]
-    if listener.getsockname()[0] in ALL_ADDRESSES:
+    if is_open:
         lines.append("  note      every machine that reaches this one can use it: there is no sign-in by default")
     lines += ["", *_first_run(url, report), "", "Ctrl-C stops it and everything that it started.", ""]
     print("\n".join(lines), flush=True)

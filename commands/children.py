@@ -17,6 +17,7 @@ from time import monotonic
 
 from threadline.commands.exits import CommandFailed
 from threadline.commands.link import Orders, Report, encode_line, read_report
+from threadline.commands.stopping import run_together
 
 logger = logging.getLogger("threadline.serve")
 
@@ -28,10 +29,6 @@ LONGEST_PAUSE = timedelta(seconds=5)
 HEALTHY = timedelta(seconds=10)
 
 
-class ChildrenFailed(CommandFailed):
-    """A child could not be started, again and again; the message says what it said."""
-
-
 class Children:
     """So many children, each kept alive by a task of its own in `run`."""
 
@@ -41,13 +38,8 @@ class Children:
         self._reports: list[asyncio.Future[Report]] = [asyncio.Future() for _ in range(number)]
 
     async def run(self) -> None:
-        """Keep the children until cancelled, then stop them. Raises ChildrenFailed."""
-        try:
-            async with asyncio.TaskGroup() as group:
-                for number in range(len(self._reports)):
-                    group.create_task(self._keep(number), name=f"child/{number}")
-        except* ChildrenFailed as failures:
-            raise failures.exceptions[0] from None
+        """Keep the children until cancelled, then stop them. Raises CommandFailed when one cannot be started."""
+        await run_together({f"child/{number}": self._keep(number) for number in range(len(self._reports))})
 
     async def first_reports(self) -> list[Report]:
         """Return what each child reported once all of them serve."""
@@ -68,7 +60,7 @@ class Children:
                 failed_starts += 1
             logger.error("child.died", extra={"child": number, "pid": child.process.pid, "exit": _describe_exit(code)})
             if failed_starts == START_ATTEMPTS:
-                raise ChildrenFailed(_describe_failure(report, code))
+                raise CommandFailed(_describe_failure(report, code))
             pause = FIRST_PAUSE if monotonic() - started > HEALTHY.total_seconds() else min(2 * pause, LONGEST_PAUSE)
             await asyncio.sleep(pause.total_seconds())
 
@@ -88,44 +80,49 @@ class _Child:
         line = await self.link.readline()
         return read_report(line) if line.endswith(b"\n") else None
 
-    async def stop(self, patience: timedelta) -> None:
-        """Have it drain and end; one that does not is killed."""
-        with suppress(ProcessLookupError):
-            self.process.send_signal(signal.SIGTERM)
-        try:
-            async with asyncio.timeout(patience.total_seconds()):
-                await self.process.wait()
-        except TimeoutError:
-            logger.error("child.killed", extra={"pid": self.process.pid, "waited": patience.total_seconds()})
-            self.process.kill()
-            await self.process.wait()
-
 
 @asynccontextmanager
 async def _start(orders: Orders, patience: timedelta) -> AsyncIterator[_Child]:
     """Have a child for the length of the block."""
     ours, theirs = socket.socketpair()
     with theirs:
-        # -P: a project's own files must not stand in for modules that we import.
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-P",
-            "-m",
-            "threadline.cli",
-            "child",
-            str(theirs.fileno()),
-            stdin=asyncio.subprocess.DEVNULL,
-            pass_fds=(theirs.fileno(), orders.listener),
-        )
-    reader, writer = await asyncio.open_connection(sock=ours)
-    child = _Child(process, reader)
+        reader, writer = await asyncio.open_connection(sock=ours)
+        try:
+            process = await _spawn(theirs, orders)
+            theirs.close()
+            writer.write(encode_line(orders))
+            try:
+                yield _Child(process, reader)
+            finally:
+                if process.returncode is None:
+                    await _stop(process, patience)
+        finally:
+            writer.close()
+
+
+async def _spawn(link: socket.socket, orders: Orders) -> asyncio.subprocess.Process:
+    # -P: a project's own files must not stand in for modules that we import.
+    command = [sys.executable, "-P", "-m", "threadline.cli", "child", str(link.fileno())]
+    descriptors = (link.fileno(), orders.listener)
+    # It lets a Ctrl-C in once it can act on it; until then Python would tell where its imports were interrupted.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
-        writer.write(encode_line(orders))
-        yield child
+        return await asyncio.create_subprocess_exec(*command, stdin=asyncio.subprocess.DEVNULL, pass_fds=descriptors)
     finally:
-        if process.returncode is None:
-            await child.stop(patience)
-        writer.close()
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+
+
+async def _stop(process: asyncio.subprocess.Process, patience: timedelta) -> None:
+    """Have it drain and end; one that does not is killed."""
+    with suppress(ProcessLookupError):
+        process.send_signal(signal.SIGTERM)
+    try:
+        async with asyncio.timeout(patience.total_seconds()):
+            await process.wait()
+    except TimeoutError:
+        logger.error("child.killed", extra={"pid": process.pid, "waited": patience.total_seconds()})
+        process.kill()
+        await process.wait()
 
 
 def _describe_exit(code: int) -> str:

@@ -3,13 +3,12 @@
 A line is a time, a level, an event and its fields, as text for people or as one JSON object for collectors.
 """
 
+import json
 import logging
 import sys
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
-
-import orjson
 
 # They speak in sentences about their own affairs; ours are events.
 TALKATIVE = ("uvicorn", "httpx", "httpcore", "openai", "asyncio", "psycopg", "langsmith")
@@ -29,9 +28,9 @@ def set_up_logging(level: str, *, as_json: bool, facts: Facts = dict) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
-    if root.level > logging.DEBUG:
-        for name in TALKATIVE:
-            logging.getLogger(name).setLevel(max(root.level, logging.WARNING))
+    quiet = logging.NOTSET if root.level <= logging.DEBUG else max(root.level, logging.WARNING)
+    for name in TALKATIVE:
+        logging.getLogger(name).setLevel(quiet)
     logging.captureWarnings(True)
 
 
@@ -75,13 +74,10 @@ class _JsonFormatter(_Formatter):
         line = {**self.fields(record), **line}
         if trace := self.trace(record):
             line["exception"] = trace
-        return orjson.dumps(line, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
+        # Not orjson: it refuses what a log must be able to tell, such as halves of surrogate pairs.
+        return json.dumps(line, default=str, skipkeys=True, separators=(",", ":"))
 
 
 def _quoted(value: object) -> str:
     text = str(value)
-    return text if text and not any(each in text for each in ' "=\n\r\t') else orjson.dumps(_storable(text)).decode()
-
-
-def _storable(text: str) -> str:
-    return text.encode("utf-8", "backslashreplace").decode()
+    return text if text and not any(each in text for each in ' "=\n\r\t') else json.dumps(text, ensure_ascii=False)

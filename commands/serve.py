@@ -12,12 +12,11 @@ from typing import TYPE_CHECKING
 
 from threadline.checkpoints.migrate import migrate
 from threadline.commands.banner import print_banner
-from threadline.commands.children import Children, ChildrenFailed
+from threadline.commands.children import Children
 from threadline.commands.databases import OpenDatabase, own_database
-from threadline.commands.exits import CommandFailed
 from threadline.commands.link import Orders
-from threadline.commands.listener import listen
-from threadline.commands.stopping import run_until_stopped
+from threadline.commands.listener import ALL_ADDRESSES, listen, url_of
+from threadline.commands.stopping import run_together, run_until_stopped
 from threadline.settings import Settings
 
 if TYPE_CHECKING:
@@ -45,21 +44,30 @@ async def _serve(settings: Settings, flags: Mapping[str, str], listener: socket)
         conninfo = found.database.conninfo if found.server else None
         orders = Orders(listener.fileno(), flags, conninfo)
         children = Children(orders, settings.server.workers, settings.worker.drain + STOP_MARGIN)
-        try:
-            async with asyncio.TaskGroup() as group:
-                group.create_task(children.run(), name="children")
-                if found.server:
-                    group.create_task(_keep_server(found.server), name="embedded")
-                group.create_task(_announce(children, settings, listener, found), name="announce")
-        except* ChildrenFailed as failures:
-            raise CommandFailed(str(failures.exceptions[0])) from None
-        finally:
-            logger.info("serve.stopped")
+        works = {
+            "children": children.run(),
+            "listener": _hold(listener),
+            "announce": _announce(children, settings, url_of(listener), found),
+        }
+        if found.server:
+            works["embedded"] = _keep_server(found.server)
+        await run_together(works)
 
 
-async def _announce(children: Children, settings: Settings, listener: socket, found: OpenDatabase) -> None:
-    reports = await children.first_reports()
-    print_banner(listener, found.description, reports[0], children=settings.server.workers)
+async def _hold(listener: socket) -> None:
+    """Keep the socket for children to come; when we stop, clients are refused at once instead of left waiting."""
+    try:
+        await asyncio.Event().wait()
+    finally:
+        listener.close()
+
+
+async def _announce(children: Children, settings: Settings, url: str, found: OpenDatabase) -> None:
+    report, *_ = await children.first_reports()
+    logger.info("serve.ready", extra={"url": url, "children": settings.server.workers})
+    if not settings.server.log_json:
+        is_open = settings.server.host in ALL_ADDRESSES
+        print_banner(url, found.description, report, children=settings.server.workers, is_open=is_open)
 
 
 async def _keep_server(server: "EmbeddedServer") -> None:

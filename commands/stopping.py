@@ -6,7 +6,7 @@ Stopping in order is cancelling: each part has a block that undoes what it start
 import asyncio
 import os
 import signal
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from types import FrameType
 from typing import Any
 
@@ -23,12 +23,26 @@ def run_until_stopped(
         runner.run(_run(work))
 
 
+async def run_together(works: Mapping[str, Coroutine[Any, Any, None]]) -> None:
+    """Run each as a task of that name until all have ended; a failure cancels the others and is raised alone."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            for name, work in works.items():
+                group.create_task(work, name=name)
+    except* Exception as failures:
+        failure = failures.exceptions[0]
+    else:
+        return
+    raise failure
+
+
 async def _run(work: Coroutine[Any, Any, None]) -> None:
     task = asyncio.create_task(work, name="command")
     stop = _Stop(asyncio.get_running_loop(), task)
     for number in SIGNALS:
         if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:  # as `nohup` has it
             signal.signal(number, stop)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     await asyncio.wait({task})
     if task.cancelled() and stop.is_asked:
         return

@@ -1,8 +1,9 @@
 """Owns the demo's HTTP: requests as any client makes them, and event streams that may break off."""
 
 import json
-from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Iterator, Mapping
+from types import TracebackType
+from typing import Any, NamedTuple, Self
 from uuid import uuid4
 
 import httpx
@@ -22,13 +23,17 @@ class Event(NamedTuple):
 
 
 class Client:
-    """A client of one server. Everything but a broken stream raises DemoFailed when it goes wrong."""
+    """A client of one server, for a `with` block. All but a broken stream raises DemoFailed when it goes wrong."""
 
     def __init__(self, url: str) -> None:
         self._http = httpx.Client(base_url=url, timeout=_PATIENCE, trust_env=False)
 
-    def close(self) -> None:
-        """Close its connections."""
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._http.close()
 
     def stream_run(self, thread_id: str, **body: Any) -> Iterator[Event]:
@@ -64,7 +69,7 @@ class Client:
                 if response.is_error:
                     text = response.read().decode("utf-8", "replace")[:500]
                     raise DemoFailed(f"{method} {path} was answered {response.status_code}: {text}")
-                yield from _read_events(response.iter_bytes())
+                yield from read_events(response.iter_bytes())
         except httpx.TransportError:
             return  # cut off: what came until then was given, and the caller sees that the end is missing
 
@@ -74,7 +79,8 @@ def new_thread_id() -> str:
     return str(uuid4())
 
 
-def _read_events(chunks: Iterator[bytes]) -> Iterator[Event]:
+def read_events(chunks: Iterable[bytes]) -> Iterator[Event]:
+    """Yield the whole events of a stream that arrives in pieces, up to where it is cut."""
     buffer = b""
     for chunk in chunks:
         buffer += chunk
@@ -82,5 +88,5 @@ def _read_events(chunks: Iterator[bytes]) -> Iterator[Event]:
         for frame in frames:
             lines = (line.partition(b": ") for line in frame.split(b"\r\n"))
             fields = {name: value for name, _, value in lines if name}
-            if fields:  # a heartbeat has none
+            if b"data" in fields:  # others are signs of life
                 yield Event(int(fields[b"id"]), fields[b"event"].decode(), json.loads(fields[b"data"]))

@@ -43,14 +43,11 @@ def _play(server: DemoServer, documents: Documents, screen: Screen) -> None:
     screen.line("server", f"{server.url}, process {server.pid}, with the offline model")
     lines = server.ingest(documents.paths, documents.folder)
     screen.line("documents", f"{lines[-1]}: {', '.join(map(str, documents.paths))}")
-    client = Client(server.url)
-    try:
+    with Client(server.url) as client:
         thread_id = ask(client, screen, documents.question)
         approve(client, screen)
         survive(client, screen, server, documents.question)
         fork(client, screen, thread_id)
-    finally:
-        client.close()
 
 
 @contextmanager

@@ -118,7 +118,7 @@ async def test_processes_that_claim_side_by_side_run_each_run_once_and_one_per_t
 async def test_a_run_that_ends_lets_the_next_one_of_its_thread_start_at_once(lab: Laboratory) -> None:
     engine = await lab.open(poll=timedelta(minutes=1))
     folder = lab.make_folder()
-    given = {"input": {"folder": str(folder), "gates": ["b"], "log": []}}
+    given: dict[str, Any] = {"input": {"folder": str(folder), "gates": ["b"], "log": []}}
     first = await engine.queue.create(lab.request("line", **given))
     second = await engine.queue.create(lab.request("line", first.thread_id, **given))
     await lab.until_traced(folder, "b started")

@@ -33,7 +33,7 @@ SETTINGS = EngineSettings(
     lease_renew=timedelta(seconds=0.2),
     poll=timedelta(seconds=0.1),
     run_timeout=timedelta(minutes=1),
-    drain=timedelta(seconds=1.5),
+    drain=timedelta(seconds=0.6),
     max_attempts=5,
     max_pending_runs=10_000,
 )
@@ -41,6 +41,8 @@ SETTINGS = EngineSettings(
 
 class Laboratory:
     """A database, and whatever the test starts on it; everything ends with the test."""
+
+    never = timedelta(hours=1)  # a poll that no test waits for: what happens then, happens without it
 
     def __init__(self, dsn: str, folder: Path, stack: AsyncExitStack) -> None:
         self.dsn = dsn
