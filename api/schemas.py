@@ -151,6 +151,13 @@ class ThreadPatch(Body):
     ttl: Unsupported = None
 
 
+class ThreadFork(Body):
+    """Where a fork begins: at a checkpoint, the latest by default, with values set at paths such as `plan.0.query`."""
+
+    checkpoint_id: str | None = None
+    set: Object = Field(default_factory=dict)
+
+
 class ThreadFilter(Body):
     """Which threads: those whose metadata and values contain these."""
 

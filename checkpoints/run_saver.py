@@ -16,7 +16,7 @@ from langgraph.checkpoint.base import (
     get_checkpoint_id,
 )
 from langgraph.checkpoint.serde.base import SerializerProtocol
-from langgraph.checkpoint.serde.types import ERROR, RESUME
+from langgraph.checkpoint.serde.types import ERROR, INTERRUPT, RESUME
 from psycopg import InterfaceError, OperationalError
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
@@ -31,6 +31,7 @@ T = TypeVar("T")
 logger = logging.getLogger("threadline.saver")
 
 RETRY_SECONDS = 0.2  # between reads while the database is away
+_NO_RESULTS = (ERROR, INTERRUPT, RESUME)
 NO_TASK = "00000000-0000-0000-0000-000000000000"  # whose writes are the input's own
 
 
@@ -72,6 +73,7 @@ class RunSaver(ThreadSaver):
         self._written: set[tuple[str, str]] = set()
         self._loaded: set[tuple[str, str]] = set()  # checkpoints of earlier runs that got no write of ours yet
         self._namespaces: set[str] = set()
+        self._results: set[str] = set()
         self.on_writes: Callable[[str, str, bool], None] = lambda ns, task_id, taken: None
 
     # What the recorder of the run's events asks and says.
@@ -119,6 +121,10 @@ class RunSaver(ThreadSaver):
         """Whether that checkpoint was loaded or written already, so that nothing need wait for it."""
         return (ns, checkpoint_id) in self._written
 
+    def has_result(self, task_id: str) -> bool:
+        """Whether an earlier run or attempt left what this task returned, so that it is shown but not run again."""
+        return task_id in self._results
+
     def release_held(self) -> None:
         """No more checkpoints will come: let go of the events that were waiting for one."""
         for held in self._held.values():
@@ -154,6 +160,7 @@ class RunSaver(ThreadSaver):
         if key not in self._written:
             self._written.add(key)
             self._loaded.add(key)
+            self._results.update(task for task, channel, _ in found.pending_writes or () if channel not in _NO_RESULTS)
         return _without_answer(found) if self._answered else found
 
     async def _find_floor(self, found: CheckpointTuple | None, addressed: str | None) -> str:

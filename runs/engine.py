@@ -141,6 +141,8 @@ class _Parts:
     def _make_worker(self) -> Worker:
         settings = self._settings
         workshop = Workshop(
+            process_id=self.process_id,
+            worker=_process_name(),
             registry=self._registry,
             pool=self._pool,
             pooler=self._pooler,

@@ -7,10 +7,10 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
+from uuid import UUID
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.errors import GraphDrained
-from langgraph.pregel._messages import StreamMessagesHandler
 from langgraph.runtime import RunControl, Runtime
 from langgraph.store.base import BaseStore
 from psycopg import Error
@@ -37,8 +37,10 @@ STUBBORN_SECONDS = 30.0  # how long a task that ignores its cancellation is aske
 
 @dataclass(frozen=True, slots=True)
 class Workshop:
-    """What executing runs needs, the same for all runs of a process."""
+    """What executing runs needs, the same for all runs of a process; `worker` is what people call that process."""
 
+    process_id: UUID
+    worker: str
     registry: Registry
     pool: Pool
     pooler: bool
@@ -98,6 +100,16 @@ class Execution:
     def _facts(self) -> dict[str, Any]:
         run = self.claim.run
         return {"run_id": str(run.run_id), "thread_id": str(run.thread_id), "attempt": run.attempt}
+
+    def _opening(self) -> JsonObject:
+        """Who makes this attempt, for the log."""
+        run = self.claim.run
+        return {
+            "attempt": run.attempt,
+            "process_id": self._workshop.process_id,
+            "worker": self._workshop.worker,
+            "graph_id": run.graph_id,
+        }
 
     async def _await_outcome(self, buffer: RunBuffer) -> Outcome | None:
         """Run the graph in a task of its own, so that stopping it is not stopping us."""
@@ -204,6 +216,7 @@ class Execution:
             holds=invocation.durability != "exit",
             past=past,
             secrets=self._secrets,
+            opening=self._opening(),
             on_overflow=lambda: self.stop(StopReason.BACKLOG),
         )
         try:
@@ -219,6 +232,7 @@ class Execution:
             "__pregel_stream": recorder.stream,
             "__pregel_runtime": Runtime(store=workshop.store, stream_writer=recorder.write_custom),
         }
+        config["callbacks"] = recorder.callbacks
         options: dict[str, Any] = {"durability": invocation.durability, "control": self._control}
         for key in ("context", "interrupt_before", "interrupt_after"):
             if (value := getattr(invocation, key)) is not None:
@@ -274,6 +288,7 @@ class Execution:
             fallback=b"{}" if outcome.values is not None else await self._workshop.endings.read_values(run),
             config=shown_kwargs(run.kwargs).get("config") or {},
             cancel_known=self._reason is StopReason.CANCEL,
+            opening=self._recorder.opening if self._recorder else self._opening(),
         )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from threadline.checkpoints.buffer import Entry, Finish
 from threadline.checkpoints.secrets import hide
 from threadline.runs.encoding import encode
-from threadline.runs.model import ERROR, RUN_ENDED, JsonObject, RunStatus, ThreadStatus
+from threadline.runs.model import ATTEMPT_STARTED, ERROR, RUN_ENDED, JsonObject, RunStatus, ThreadStatus
 
 INTERRUPT = "__interrupt__"
 
@@ -39,14 +39,19 @@ def without(error: BaseException, secrets: Set[str]) -> BaseException:
     return error if hidden == trace else RuntimeError(hidden)
 
 
-def write_entry(outcome: Outcome, *, fallback: bytes, config: JsonObject, cancel_known: bool) -> Entry:
+def write_entry(
+    outcome: Outcome, *, fallback: bytes, config: JsonObject, cancel_known: bool, opening: JsonObject | None = None
+) -> Entry:
     """Return the entry that ends the run: its last events, statuses and values, committed together.
 
     `fallback` is the JSON text of the thread's values, for an outcome that has none of its own; `config` the run's,
-    which the thread shows without its configurable: secrets may be in there.
+    which the thread shows without its configurable: secrets may be in there. `opening` is of an attempt that came
+    to its end before any node did.
     """
     values = encode_values(outcome.values) if outcome.values is not None else None
     entry = Entry()
+    if opening is not None:
+        entry.add_event(ATTEMPT_STARTED, encode(opening))
     if outcome.reported and outcome.error is not None:
         entry.add_event(ERROR, encode(outcome.error))
     entry.add_event(RUN_ENDED, write_answer(outcome, fallback))

@@ -16,7 +16,9 @@ from collections.abc import Callable, Mapping, Set
 from threading import get_ident
 from typing import Any
 
+from langchain_core.callbacks import BaseCallbackHandler
 from langgraph.config import get_config
+from langgraph.pregel._messages import StreamMessagesHandler
 from langgraph.pregel.protocol import StreamChunk, StreamProtocol
 
 from threadline.checkpoints.buffer import RunBuffer
@@ -24,8 +26,9 @@ from threadline.checkpoints.run_saver import NO_TASK, RunSaver
 from threadline.checkpoints.secrets import hide, without_secrets
 from threadline.runs.encoding import encode
 from threadline.runs.messages import MessageModes
-from threadline.runs.model import INPUT_REQUESTED, NODE_FINISHED, NODE_STARTED
+from threadline.runs.model import ATTEMPT_STARTED, INPUT_REQUESTED, NODE_FINISHED, NODE_STARTED, JsonObject
 from threadline.runs.past import Past
+from threadline.runs.tokens import TokenMeter
 
 INTERRUPT = "__interrupt__"
 MAX_PENDING_BYTES = 64 * 1024 * 1024  # of one run, while the database takes nothing
@@ -36,7 +39,8 @@ class Recorder:
 
     `modes` are the stream modes the run was created with; lifecycle, interrupts and the last values are kept
     whatever they are. `past` knows what earlier attempts have logged, so that committed work is reported once.
-    `secrets` are kept out of the errors of nodes. `holds` is false where nothing is written while the run goes on
+    `secrets` are kept out of the errors of nodes. `opening` says who makes this attempt; it is logged beside the
+    first node, so that it costs no commit. `holds` is false where nothing is written while the run goes on
     (durability exit).
     """
 
@@ -50,6 +54,7 @@ class Recorder:
         holds: bool,
         past: Past,
         secrets: Set[str],
+        opening: JsonObject,
         on_overflow: Callable[[], None],
     ) -> None:
         self._buffer = buffer
@@ -60,6 +65,8 @@ class Recorder:
         self._past = past
         self._secrets = secrets
         self._on_overflow = on_overflow
+        self.opening: JsonObject | None = opening  # until it is logged
+        self._meter = TokenMeter()
         self._messages = MessageModes(modes, self._log)
         self._ticking: set[str] = set()
         self._write_failed = False
@@ -79,10 +86,14 @@ class Recorder:
         return StreamProtocol(self._take, modes)
 
     @property
-    def wants_messages(self) -> bool:
-        return self._messages.wanted
+    def callbacks(self) -> list[BaseCallbackHandler]:
+        """What has to hear of the run's model calls."""
+        if not self._messages.wanted:
+            return [self._meter]
+        # With `subgraphs` LangGraph keeps a handler that it did not make itself; ours filters by namespace.
+        return [self._meter, StreamMessagesHandler(self._take_message, True)]
 
-    def take_message(self, chunk: StreamChunk) -> None:
+    def _take_message(self, chunk: StreamChunk) -> None:
         """Take what LangGraph's message handler emits; called from any thread."""
         self._in_loop(self._take, chunk)
 
@@ -165,14 +176,20 @@ class Recorder:
         path = "|".join(ns)
         if "triggers" in value:
             self._ticking.add(path)
+            if self.opening is not None:
+                self._log(ATTEMPT_STARTED, self.opening)
+                self.opening = None
             if self._past.starts(value["id"], value["name"]):
-                self._log(NODE_STARTED, {"id": value["id"], "name": value["name"], "ns": list(ns)})
+                if not self._saver.has_result(value["id"]):
+                    self._log(NODE_STARTED, {"id": value["id"], "name": value["name"], "ns": list(ns)})
                 self._emit("tasks", ns, value)
             return
         value = self._without_secrets(value)
         error = value.get("error")
         interrupts = value.get("interrupts") or []
         finished = {"id": value["id"], "name": value["name"], "ns": list(ns), "error": error and _told(error)}
+        if usage := self._meter.take(value["id"]):
+            finished["usage"] = usage
         self._log(NODE_FINISHED, finished, bound=True)
         self._emit("tasks", ns, value, bound=True)
         for interrupt in interrupts:
