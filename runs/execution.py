@@ -232,7 +232,6 @@ class Execution:
             "__pregel_stream": recorder.stream,
             "__pregel_runtime": Runtime(store=workshop.store, stream_writer=recorder.write_custom),
         }
-        config["callbacks"] = recorder.callbacks
         options: dict[str, Any] = {"durability": invocation.durability, "control": self._control}
         for key in ("context", "interrupt_before", "interrupt_after"):
             if (value := getattr(invocation, key)) is not None:
@@ -247,10 +246,7 @@ class Execution:
         ) as graph:
             saver.serde = workshop.serializers.of(self.claim.run.graph_id)
             with workshop.tracing.trace(self.claim.run, workshop.registry.version(self.claim.run.graph_id)) as trace:
-                config["callbacks"] = list(trace.callbacks)
-                if recorder.wants_messages:
-                    # With `subgraphs` LangGraph keeps a handler that it did not make itself; ours filters by namespace.
-                    config["callbacks"].append(StreamMessagesHandler(recorder.take_message, True))
+                config["callbacks"] = [*trace.callbacks, *recorder.callbacks]
                 await _stream(graph, invocation, config, options, recorder)
 
     async def _finish(self, buffer: RunBuffer, outcome: Outcome) -> bool:
