@@ -7,7 +7,6 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import duckdb
 import jsonpatch
@@ -125,10 +124,10 @@ def test_the_query_of_the_guide_runs_on_an_export(shell: Shell) -> None:
 @pytest.mark.parametrize(
     ("line", "code", "said"),
     [
-        (f"threadline replay {uuid4()}", 1, "not found"),
+        ("threadline replay 00000000-0000-4000-8000-000000000000", 1, "not found"),
         ("threadline replay $RUN --speed fast", 2, "speed must be max or a factor"),
         ("threadline replay nonsense", 2, "invalid UUID value"),
-        (f"threadline history {uuid4()}", 1, "not found"),
+        ("threadline history 00000000-0000-4000-8000-000000000000", 1, "not found"),
         ("threadline diff $THREAD@x $THREAD", 1, "Checkpoint x of thread"),
         ("threadline diff x $THREAD", 2, "names no checkpoint"),
         ("threadline fork $THREAD --set nowhere=1", 2, "no 'nowhere'"),
