@@ -29,7 +29,6 @@ from threadline.graphs.registry import Registry
 from threadline.runs.admission import Admission
 from threadline.runs.assistants import Assistants
 from threadline.runs.endings import Endings
-from threadline.runs.execution import Workshop
 from threadline.runs.hints import Hint, Hints
 from threadline.runs.lease import hold_lease
 from threadline.runs.model import LogRow
@@ -41,6 +40,7 @@ from threadline.runs.takeover import Takeover
 from threadline.runs.threads import Threads
 from threadline.runs.tracing import Tracing
 from threadline.runs.worker import Worker, WorkerLimits
+from threadline.runs.workshop import Workshop
 from threadline.settings import TracingSettings
 
 logger = logging.getLogger("threadline.engine")

@@ -4,52 +4,26 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any
-from uuid import UUID
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.errors import GraphDrained
 from langgraph.runtime import RunControl, Runtime
-from langgraph.store.base import BaseStore
 from psycopg import Error
 
 from threadline.checkpoints.buffer import CancelRequested, Entry, Fence, FencedOut, RunBuffer
-from threadline.checkpoints.pool import Pool
 from threadline.checkpoints.run_saver import RunSaver
-from threadline.checkpoints.writer import GroupWriter
-from threadline.graphs.registry import Registry
-from threadline.runs.endings import Endings
 from threadline.runs.invocation import Invocation, make_invocation
 from threadline.runs.model import CancelAction, Claim, JsonObject, RunStatus, StopReason, ThreadStatus
 from threadline.runs.outcome import INTERRUPT, Outcome, describe_error, without, write_entry
 from threadline.runs.past import Past
 from threadline.runs.recorder import Recorder
 from threadline.runs.secrets import secrets_of, shown_kwargs
-from threadline.runs.serializers import Serializers
-from threadline.runs.tracing import Tracing
+from threadline.runs.workshop import Workshop
 
 logger = logging.getLogger("threadline.runs")
 
 STUBBORN_SECONDS = 30.0  # how long a task that ignores its cancellation is asked again
-
-
-@dataclass(frozen=True, slots=True)
-class Workshop:
-    """What executing runs needs, the same for all runs of a process; `worker` is what people call that process."""
-
-    process_id: UUID
-    worker: str
-    registry: Registry
-    pool: Pool
-    pooler: bool
-    writer: GroupWriter
-    store: BaseStore
-    serializers: Serializers
-    endings: Endings
-    tracing: Tracing
-    run_timeout: timedelta
 
 
 class Execution:

@@ -144,7 +144,8 @@ def test_two_checkpoints_are_compared_also_across_threads(past: Past) -> None:
 
 
 @pytest.mark.parametrize(
-    ("a", "status"), [("nowhere", 404), ("00000000-0000-4000-8000-000000000000@x", 404), ("no-thread@x", 422), ("\x00", 422)]
+    ("a", "status"),
+    [("nowhere", 404), ("00000000-0000-4000-8000-000000000000@x", 404), ("no-thread@x", 422), ("\x00", 422)],
 )
 def test_a_checkpoint_nobody_knows_cannot_be_compared(past: Past, a: str, status: int) -> None:
     thread_id, _, _ = past.run("steps")

@@ -49,6 +49,7 @@ def wait_until(condition: Callable[[], bool], seconds: float = 15) -> None:
         sleep(0.01)
 
 
+@pytest.mark.slow  # a process with 5,000 spans in it, timed to its exit
 @pytest.mark.parametrize("serve_endpoint", [serve_nothing, serve_silence])
 def test_a_process_ends_in_time_with_a_dead_endpoint_and_all_its_spans_are_sent_later(
     dsn: str, tmp_path: Path, serve_endpoint: Callable[[], AbstractContextManager[str]]
