@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from langgraph.checkpoint.base import empty_checkpoint
+from langgraph.checkpoint.base import id as checkpoint_ids
 from langgraph.checkpoint.base.id import uuid6
 
 from threadline.checkpoints import clock
@@ -99,11 +100,11 @@ def older_than(checkpoint_id: str) -> str:
 
 
 def test_a_floor_is_below_every_id_minted_after_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(clock.checkpoint_ids, "_last_v6_timestamp", None)
+    monkeypatch.setattr(checkpoint_ids, "_last_v6_timestamp", None)
     future = clock.checkpoint_timestamp(str(uuid6())) + 10**9
-    monkeypatch.setattr(clock.checkpoint_ids, "_last_v6_timestamp", future)
+    monkeypatch.setattr(checkpoint_ids, "_last_v6_timestamp", future)
     floor = str(uuid6())
-    monkeypatch.setattr(clock.checkpoint_ids, "_last_v6_timestamp", None)
+    monkeypatch.setattr(checkpoint_ids, "_last_v6_timestamp", None)
     clock.raise_checkpoint_floor(floor)
     minted = [str(uuid6()) for _ in range(100)]
     assert minted == sorted(minted)
