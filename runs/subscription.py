@@ -69,6 +69,12 @@ class Subscription:
         self.behind = True
         self._on_behind.set()
 
+    def restart(self) -> None:
+        """Begin at the log's beginning, whatever was offered so far."""
+        self.cursor = 0
+        self._rows.clear()
+        self._bytes = 0
+
     def end(self) -> None:
         """The thread is gone."""
         self._gone = True

@@ -160,10 +160,12 @@ class Tails:
             for row in rows:
                 subscription.offer(row)
             return
+        asked = subscription.cursor
         trimmed_seq, last_seq = await self._read_head(subscription.thread_id)
-        if subscription.cursor > last_seq:
-            subscription.cursor = 0
-        if subscription.cursor < trimmed_seq:
+        # What was committed while the head was read has moved the cursor on: only the one asked for can be beyond it.
+        if asked > last_seq:
+            subscription.restart()
+        if min(asked, subscription.cursor) < trimmed_seq:
             raise CursorTrimmed(subscription.cursor, trimmed_seq)
         if subscription.cursor < last_seq:
             subscription.fall_behind()
