@@ -69,11 +69,11 @@ class Subscription:
         self.behind = True
         self._on_behind.set()
 
-    def restart(self) -> None:
-        """Begin at the log's beginning, whatever was offered so far."""
-        self.cursor = 0
+    def start_over(self) -> None:
+        """Go back to the beginning of the log."""
         self._rows.clear()
         self._bytes = 0
+        self.cursor = 0
 
     def end(self) -> None:
         """The thread is gone."""
