@@ -93,8 +93,9 @@ class Generated:
     def _killed(self, http: httpx.Client, thread_id: str, run_id: str) -> None:
         """Let its process die, as the others see it; the second attempt is cancelled once it has begun."""
         with psycopg.connect(self.past.dsn, autocommit=True) as connection:
-            connection.execute("update runs set process_id = %s where run_id = %s", [uuid4(), run_id])
-            connection.execute("update thread_heads set epoch = epoch + 1 where thread_id = %s", [thread_id])
+            with connection.transaction():
+                connection.execute("update thread_heads set epoch = epoch + 1 where thread_id = %s", [thread_id])
+                connection.execute("update runs set process_id = %s where run_id = %s", [uuid4(), run_id])
             deadline = time.monotonic() + 30
             while time.monotonic() < deadline:
                 row = connection.execute("select attempt from runs where run_id = %s", [run_id]).fetchone()
