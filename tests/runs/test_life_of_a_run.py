@@ -30,8 +30,8 @@ async def world(database: Database, registry: Registry) -> AsyncIterator[World]:
 
 
 def kill_worker_of(database: Database, run: Run) -> None:
-    """Let the run belong to a process that died: its lease has passed and it will never write again."""
-    with psycopg.connect(database.conninfo, autocommit=True) as connection:
+    """Let the run belong to a process that died, in one moment: its lease has passed and it never writes again."""
+    with psycopg.connect(database.conninfo) as connection:
         connection.execute("update runs set process_id = %s where run_id = %s", [uuid4(), run.run_id])
         connection.execute("update thread_heads set epoch = epoch + 1 where thread_id = %s", [run.thread_id])
 
