@@ -29,8 +29,6 @@ TABLES = {
     "thread_heads": "thread_id",
     "runs": "thread_id",
     "run_events": "thread_id",
-    "run_bases": "thread_id",
-    "run_base_writes": "thread_id",
     "checkpoints": "thread_id",
     "checkpoint_blobs": "thread_id",
     "checkpoint_writes": "thread_id",
