@@ -5,6 +5,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from psycopg import AsyncConnection
 
 from threadline.runs.engine import Engine
 from threadline.runs.errors import NothingToCancel, RunError
@@ -69,8 +70,10 @@ async def test_a_process_that_lost_the_answer_leaves_a_run_that_was_taken_over_a
         proxy.hold("started_at = r.created_at")
         creating = asyncio.ensure_future(engine.queue.create(lab.request("line", **given(folder, "b"))))
         await until(lambda: proxy.held, "it asks what became of the run")
+        await lab.rows("begin")  # in between, the keeper would renew the lease
         await lab.rows("update processes set leased_until = clock_timestamp() - interval '1 hour'")
         await lab.rows(QUEUE["reap"] % {"max_attempts": 5, "steady": "true"})
+        await lab.rows("commit")
         other = await lab.open()
         await lab.until_traced(folder, "b started")
         proxy.release()
@@ -93,8 +96,8 @@ async def test_a_process_whose_row_was_swept_goes_on_accepting(lab: Laboratory) 
 async def test_whoever_waits_for_acceptance_is_told_when_the_process_stops(lab: Laboratory) -> None:
     engine = await lab.open()
     run = await lab.run(engine, "line", **given(lab.make_folder()))
-    holder = await lab.connect("test/holder")
-    async with holder.transaction():
+    # Not one of the laboratory's connections: it has to outlast the engine.
+    async with await AsyncConnection.connect(lab.dsn) as holder:
         await holder.execute("select from thread_heads where thread_id = %s for update", [run.thread_id])
         request = lab.request("line", run.thread_id, **given(lab.make_folder()))
         creating = asyncio.ensure_future(engine.queue.create(request))
