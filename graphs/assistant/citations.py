@@ -34,11 +34,16 @@ def cited_sources(text: str, sources: Sequence[Source]) -> list[Source]:
 
 
 def source_list(sources: Sequence[Source]) -> str:
-    """The list that closes an answer: number, title, path and passage; empty without sources."""
+    """The list that closes an answer: number, heading and place; empty without sources."""
     if not sources:
         return ""
-    lines = [f"[{s['number']}] {s['heading']}: {s['path']}, passage {s['position']}" for s in sources]
-    return "\n\nSources:\n" + "\n".join(lines)
+    return "\n\nSources:\n" + "\n".join(f"[{s['number']}] {s['heading']}: {place_of(s)}" for s in sources)
+
+
+def place_of(passage: Passage) -> str:
+    """Where a passage stands: path or address, page if there are pages, passage."""
+    page = passage.get("page")
+    return f"{passage['path']}{f', page {page}' if page else ''}, passage {passage['position']}"
 
 
 def _numbered(passage: Passage, number: int) -> Source:

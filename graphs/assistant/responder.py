@@ -6,7 +6,7 @@ from langchain_core.messages import SystemMessage
 from langgraph.config import get_config
 from langgraph.runtime import Runtime
 
-from threadline.graphs.assistant.citations import CitingChatModel, cited_sources, number_sources
+from threadline.graphs.assistant.citations import CitingChatModel, cited_sources, number_sources, place_of
 from threadline.graphs.assistant.conversation import current_turn, shown_to_model
 from threadline.graphs.assistant.model import chat_model
 from threadline.graphs.assistant.state import AssistantContext, AssistantState, Source, read_limits
@@ -32,7 +32,7 @@ async def respond(state: AssistantState, runtime: Runtime[AssistantContext]) -> 
 
 
 def _prompt(sources: list[Source]) -> SystemMessage:
-    shown = [f"[{s['number']}] {s['heading']} ({s['path']}, passage {s['position']})\n{s['content']}" for s in sources]
+    shown = [f"[{s['number']}] {s['heading']} ({place_of(s)})\n{s['content']}" for s in sources]
     text = "\n\n".join([PROMPT, "The sources:" if shown else "There are no sources.", *shown])
     # The offline model reads the sources from here; other models from the text.
     return SystemMessage(text, additional_kwargs={"sources": sources})

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, NotRequired
 
 from langchain_core.messages import AnyMessage
 from langchain_core.runnables import RunnableConfig
@@ -12,12 +12,16 @@ from typing_extensions import TypedDict
 
 
 class Passage(TypedDict):
-    """A piece of an ingested document. `position` counts the document's passages from 1."""
+    """A piece of an ingested document or a fetched page, whose `path` is its address.
+
+    `position` counts the document's passages from 1, `page` its pages, if it has any.
+    """
 
     path: str
     title: str
     heading: str
     position: int
+    page: NotRequired[int | None]
     content: str
 
 

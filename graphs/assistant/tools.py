@@ -8,6 +8,7 @@ from langgraph.prebuilt import ToolRuntime
 
 from threadline.graphs.assistant.approval import Verdict, ask_approval
 from threadline.graphs.assistant.arithmetic import as_text, evaluate
+from threadline.graphs.assistant.citations import place_of
 from threadline.graphs.assistant.documents import connected_index
 from threadline.graphs.assistant.state import Passage
 
@@ -54,7 +55,7 @@ def describe_error(error: Exception) -> str:
 
 
 def _shown(passage: Passage) -> str:
-    return f"{passage['heading']} ({passage['path']}, passage {passage['position']}):\n{passage['content']}"
+    return f"{passage['heading']} ({place_of(passage)}):\n{passage['content']}"
 
 
 TOOLS = (search_documents, calculate, save_note)
