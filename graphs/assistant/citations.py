@@ -11,15 +11,18 @@ from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResu
 
 from threadline.graphs.assistant.state import Passage, Source
 
+# Their results are passages that can be cited.
+CITED_TOOLS = frozenset({"search_documents", "fetch_page"})
+
 _MARKERS = re.compile(r"\[(\d+(?:\s*,\s*\d+)*)\]")
 
 
 def number_sources(turn: Sequence[BaseMessage]) -> list[Source]:
-    """The passages this turn's searches found, each once, numbered from 1 in the order they were found."""
+    """The passages this turn's searches and pages brought, each once, numbered from 1 in the order they were found."""
     sources: list[Source] = []
     seen: set[tuple[str, int]] = set()
     for message in turn:
-        if isinstance(message, ToolMessage) and message.name == "search_documents" and message.artifact:
+        if isinstance(message, ToolMessage) and message.name in CITED_TOOLS and message.artifact:
             for passage in message.artifact:
                 if (passage["path"], passage["position"]) not in seen:
                     seen.add((passage["path"], passage["position"]))

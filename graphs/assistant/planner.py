@@ -19,6 +19,7 @@ PROMPT = """You plan how to answer the person's last message. Call the tools tha
 they do not depend on each other.
 - search_documents finds passages in the team's documents: search before anything is said about their subjects, once \
 for each subject, with key words.
+- fetch_page reads a web page whose address the person or a source named.
 - calculate does every calculation, however small.
 - save_note keeps something, only if the person asked for that.
 If a tool failed, correct the call or go without it. As soon as nothing more is needed, reply with the one word DONE; \

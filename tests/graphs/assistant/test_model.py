@@ -25,7 +25,8 @@ async def test_a_configured_model_plans_calls_and_writes_a_cited_answer(assistan
     with scripted_model([calls, DONE], [Reply("On Fridays at noon [1]. The result is 42 [9].")]) as script:
         values = await ask(assistant, "When do we deploy, and what is 6*7?")
     planning, again, writing = script.requests
-    assert {tool["function"]["name"] for tool in planning["tools"]} == {"search_documents", "calculate", "save_note"}
+    names = {tool["function"]["name"] for tool in planning["tools"]}
+    assert names == {"search_documents", "fetch_page", "calculate", "save_note"}
     assert [message["role"] for message in again["messages"][-3:]] == ["assistant", "tool", "tool"]
     assert "tools" not in writing
     assert "[1] Handbook \u203a Deploying" in writing["messages"][0]["content"]
