@@ -10,7 +10,7 @@ from datetime import timedelta
 from email.message import Message
 from http import HTTPStatus
 
-import httpx
+import httpx2
 
 from threadline.graphs.assistant.addresses import Address, RefusedAddress, Resolve, check_addresses, resolve
 from threadline.graphs.assistant.decoding import decode
@@ -88,15 +88,15 @@ async def fetch(url: str, settings: FetchSettings | None = None, resolve: Resolv
         raise FetchFailed(f"{url} may not be fetched: {problem}") from None
     except UnreadableDocument as problem:
         raise FetchFailed(f"{url} cannot be read: {problem}") from None
-    except httpx.HTTPError as error:
+    except httpx2.HTTPError as error:
         raise FetchFailed(f"{url} cannot be fetched: {error or type(error).__name__}") from None
 
 
 async def _follow(url: str, settings: FetchSettings, resolve: Resolve) -> FetchedPage:
     # No cookies, no environment, no reuse: every hop stands for itself.
-    limits = httpx.Limits(max_keepalive_connections=0)
+    limits = httpx2.Limits(max_keepalive_connections=0)
     seconds = settings.deadline.total_seconds()
-    async with httpx.AsyncClient(trust_env=False, limits=limits, timeout=seconds) as client:
+    async with httpx2.AsyncClient(trust_env=False, limits=limits, timeout=seconds) as client:
         current = _parsed(url)
         for _ in range(MAX_REDIRECTS + 1):
             answer = await _ask(client, current, settings, resolve)
@@ -106,12 +106,12 @@ async def _follow(url: str, settings: FetchSettings, resolve: Resolve) -> Fetche
     raise FetchFailed(f"{url} redirects more than {MAX_REDIRECTS} times")
 
 
-def _parsed(url: str, base: httpx.URL | None = None) -> httpx.URL:
+def _parsed(url: str, base: httpx2.URL | None = None) -> httpx2.URL:
     if len(url) > MAX_URL:
         raise FetchFailed(f"the address is longer than {MAX_URL} characters")
     try:
-        parsed = (base.join(url.strip()) if base else httpx.URL(url.strip())).copy_with(fragment=None)
-    except (httpx.InvalidURL, UnicodeError) as problem:
+        parsed = (base.join(url.strip()) if base else httpx2.URL(url.strip())).copy_with(fragment=None)
+    except (httpx2.InvalidURL, UnicodeError) as problem:
         raise FetchFailed(f"{url!r} is no address of a page: {problem}") from None
     if parsed.scheme not in {"http", "https"} or not parsed.host:
         raise FetchFailed(f"{url!r} is no address of a page: it must begin with http:// or https://")
@@ -122,7 +122,7 @@ def _parsed(url: str, base: httpx.URL | None = None) -> httpx.URL:
     return parsed
 
 
-async def _ask(client: httpx.AsyncClient, url: httpx.URL, settings: FetchSettings, resolve: Resolve) -> _Answer:
+async def _ask(client: httpx2.AsyncClient, url: httpx2.URL, settings: FetchSettings, resolve: Resolve) -> _Answer:
     try:
         found = await resolve(url.host, url.port or (443 if url.scheme == "https" else 80))
     except (OSError, UnicodeError):
@@ -132,18 +132,18 @@ async def _ask(client: httpx.AsyncClient, url: httpx.URL, settings: FetchSetting
 
 
 async def _ask_first_that_answers(
-    client: httpx.AsyncClient, url: httpx.URL, addresses: Sequence[Address], max_bytes: int
+    client: httpx2.AsyncClient, url: httpx2.URL, addresses: Sequence[Address], max_bytes: int
 ) -> _Answer:
     *others, last = addresses[:MAX_ADDRESSES]
     for address in others:
         try:
             return await _ask_at(client, url, address, max_bytes)
-        except httpx.ConnectError:
+        except httpx2.ConnectError:
             continue
     return await _ask_at(client, url, last, max_bytes)
 
 
-async def _ask_at(client: httpx.AsyncClient, url: httpx.URL, address: Address, max_bytes: int) -> _Answer:
+async def _ask_at(client: httpx2.AsyncClient, url: httpx2.URL, address: Address, max_bytes: int) -> _Answer:
     headers: Mapping[str, str] = {**_HEADERS, "Host": url.netloc.decode("ascii")}
     request = client.build_request(
         "GET", url.copy_with(host=str(address)), headers=headers, extensions={"sni_hostname": url.raw_host.decode()}
@@ -159,7 +159,7 @@ async def _ask_at(client: httpx.AsyncClient, url: httpx.URL, address: Address, m
         await response.aclose()
 
 
-async def _take(response: httpx.Response, url: httpx.URL, max_bytes: int) -> _Answer:
+async def _take(response: httpx2.Response, url: httpx2.URL, max_bytes: int) -> _Answer:
     described = Message()
     described["content-type"] = response.headers.get("content-type", "text/plain")
     kind = described.get_content_type()
@@ -176,7 +176,7 @@ async def _take(response: httpx.Response, url: httpx.URL, max_bytes: int) -> _An
     return _Answer(None, kind, charset, bytes(body))
 
 
-async def _read(answer: _Answer, url: httpx.URL) -> SplitDocument:
+async def _read(answer: _Answer, url: httpx2.URL) -> SplitDocument:
     name = str(url)
     if answer.kind in _TEXTS:
         return _TEXTS[answer.kind](decode(answer.body, answer.charset), name)

@@ -177,7 +177,7 @@ async def test_a_redirect_is_followed_and_its_target_checked_anew(served: Site) 
     with pytest.raises(FetchFailed, match="must begin with http"):
         await fetch(served.url("/file"), HERE)
     served.pages["/broken"] = Page(status=301, headers={"Location": "http://[::1"})
-    with pytest.raises(FetchFailed, match="is no address"):
+    with pytest.raises(FetchFailed, match="is no address of a page"):
         await fetch(served.url("/broken"), HERE)
 
 
