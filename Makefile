@@ -5,6 +5,7 @@ PYTHON ?= python3
 VENV ?= .venv
 DOCS ?=
 PYTEST_ARGS ?=
+BENCH_ARGS ?=
 
 BIN := $(VENV)/bin
 UV := $(or $(shell command -v uv 2>/dev/null),$(BIN)/uv)
@@ -61,8 +62,8 @@ fix: $(INSTALLED) ## format, and mend what the linter can mend
 	$(BIN)/ruff check --fix .
 
 .PHONY: bench
-bench: $(INSTALLED) ## measure against the official saver in one sitting; writes bench/results/
-	$(BIN)/python bench/run.py
+bench: $(INSTALLED) ## measure against the official saver in one sitting; BENCH_ARGS='--rounds 3' and others
+	$(BIN)/python bench/run.py $(BENCH_ARGS)
 
 .PHONY: lock
 lock: $(UV) ## resolve pyproject.toml anew into requirements/

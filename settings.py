@@ -4,7 +4,7 @@ Only entry points call `load_settings`. Everything below them is handed a sectio
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -43,7 +43,9 @@ __all__ = [
     "Settings",
     "SettingsError",
     "WorkerSettings",
+    "export_variables",
     "load_settings",
+    "variables_for_program",
 ]
 
 # Where no NOTIFY can arrive, looking this often is what a hint would have saved.
@@ -181,9 +183,11 @@ def load_settings(
     *,
     environ: Mapping[str, str] = os.environ,
     env_file: Path = Path(".env"),
+    graphs: Source | None = None,
 ) -> Settings:
-    """Read the settings; `flags` (variable to value) win over `environ`, and that over `env_file`.
+    """Read the settings; `flags` (variable to value) win over `environ`, that over `env_file`, that over `graphs`.
 
+    `graphs` are the variables that a langgraph.json gives its graphs.
     Raises SettingsError with one line for each thing that is wrong.
     """
     environment = Environment(
@@ -191,6 +195,7 @@ def load_settings(
             Source("the command line", flags or {}),
             Source("the environment", environ),
             read_env_file(env_file),
+            graphs or Source("langgraph.json", {}),
         )
     )
     database = environment.read(DatabaseSettings)
@@ -209,3 +214,14 @@ def load_settings(
     if environment.problems:
         raise SettingsError("\n".join(environment.problems))
     return settings
+
+
+def export_variables(values: Mapping[str, str], environ: MutableMapping[str, str] = os.environ) -> None:
+    """Give the graphs of this process the variables of their langgraph.json; one that is set already stays."""
+    for name, value in values.items():
+        environ.setdefault(name, value)
+
+
+def variables_for_program(changes: Mapping[str, str], environ: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """Return the variables for a program that this one starts: its own, with some changed."""
+    return {**environ, **changes}

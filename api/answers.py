@@ -14,7 +14,7 @@ from threadline.api.waiting import Waiting
 from threadline.runs.encoding import encode
 from threadline.runs.engine import Engine
 from threadline.runs.errors import NotFound, NothingToCancel, RunNotFound
-from threadline.runs.model import CancelAction, Run
+from threadline.runs.model import CancelAction, Run, RunStatus
 
 
 class Answers:
@@ -36,9 +36,13 @@ class Answers:
         headers: Mapping[str, str],
         *,
         modes: Iterable[str] = (),
+        knows_place: bool = True,
         cancels: bool = False,
     ) -> Response:
-        """Return the run's events behind number `after`; an empty stream when that is None."""
+        """Return the run's events behind number `after`; an empty stream when that is None.
+
+        A client that does not know that number is told, so that it can come back when it is cut.
+        """
         if after is None:
             return Response(
                 headers={**headers, "cache-control": "no-store", "x-accel-buffering": "no"},
@@ -50,6 +54,7 @@ class Answers:
             heartbeat=self._heartbeat,
             stopping=self._stopping,
             headers=headers,
+            tells_place=run.status is RunStatus.PENDING or not knows_place,
             on_abandoned=self._abandon(run) if cancels else None,
         )
 

@@ -111,7 +111,8 @@ async def join_stream(
     run = await engine.queue.get(thread_id, run_id)
     headers = run_headers(run, "stream")
     after = starting_point(last_event_id, run, last_seq)
-    return answers.stream(run, after, headers, modes=modes, cancels=cancel_on_disconnect)
+    knows_place = bool(last_event_id)
+    return answers.stream(run, after, headers, modes=modes, knows_place=knows_place, cancels=cancel_on_disconnect)
 
 
 @router.post("/{run_id}/cancel", summary="Cancel a run", status_code=202)

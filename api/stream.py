@@ -70,6 +70,10 @@ class RunFrames:
                 self._add(row, parts)
         return b"".join(parts)
 
+    def place(self) -> bytes:
+        """Return the frame that says where the stream stands, for a client that is cut before its first event."""
+        return b"id: %d\r\n\r\n" % self._after
+
     def _add(self, row: LogRow, parts: list[bytes]) -> None:
         # Not `row.events()`: a tuple per event is three times the price of the frame.
         start = 0
@@ -115,8 +119,9 @@ class RunStream(EventSourceResponse):
     """The events of one run, to its end.
 
     It keeps the headers of `EventSourceResponse` and replaces its four tasks by one beside the request's own:
-    frames come ready-made, and waiting for rows is what times the heartbeat. `on_abandoned` is called when the
-    client goes away, not when the server stops: the client comes back then.
+    frames come ready-made, and waiting for rows is what times the heartbeat. With `tells_place` it begins with
+    its place in the log, where the first event may be long in coming. `on_abandoned` is called when the client
+    goes away, not when the server stops: the client comes back then.
     """
 
     def __init__(
@@ -127,9 +132,11 @@ class RunStream(EventSourceResponse):
         heartbeat: float,
         stopping: Stopping,
         headers: Mapping[str, str],
+        tells_place: bool = False,
         on_abandoned: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         super().__init__(iter(()), headers=headers, ping=0)
+        self._tells_place = tells_place
         self._tail = tail
         self._frames = frames
         self._heartbeat = heartbeat
@@ -145,6 +152,8 @@ class RunStream(EventSourceResponse):
         # An error of the log before the first byte is raised, a later one becomes an event.
         async with self._tail as subscription, Presence(receive, self._stopping) as presence:
             await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+            if self._tells_place:
+                await send({"type": "http.response.body", "body": self._frames.place(), "more_body": True})
             await self._send_events(subscription, send)
         if presence.departure is Departure.SHUTDOWN:
             await cut(scope, receive)

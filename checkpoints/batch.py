@@ -20,6 +20,7 @@ class Share:
     entries: list[Entry]
     contents: list[tuple[str, int, int]]
     payload: bytes
+    behind: Sequence[Entry] = ()  # entries of the run that were taken with these and must not overtake them
 
     @property
     def finish(self) -> Finish | None:
@@ -41,11 +42,11 @@ def gather(buffers: Iterable[RunBuffer], max_bytes: int, max_rows: int) -> list[
     return shares
 
 
-def make_share(buffer: RunBuffer, entries: list[Entry]) -> Share:
+def make_share(buffer: RunBuffer, entries: list[Entry], behind: Sequence[Entry] = ()) -> Share:
     """Lay the events of `entries` end to end."""
     events = [event for entry in entries for event in entry.events]
     contents = [(name, len(data), time) for name, data, time in events]
-    return Share(buffer, entries, contents, b"".join([data for _, data, _ in events]))
+    return Share(buffer, entries, contents, b"".join([data for _, data, _ in events]), behind)
 
 
 def bind(shares: Sequence[Share]) -> Parameters:

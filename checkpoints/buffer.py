@@ -96,6 +96,8 @@ class Entry:
     finish: Finish | None = None
     size: int = 0
     waiter: asyncio.Future[None] | None = None
+    settled: bool = False
+    error: Exception | None = None
 
     @property
     def rows(self) -> int:
@@ -119,7 +121,8 @@ class Entry:
         self.size += sum(len(row.blob) for row in writes)
 
     def settle(self, error: Exception | None) -> None:
-        """Tell the waiter, if there is one, that the entry is committed or why it never will be."""
+        """Tell the waiter, also one that comes later, that the entry is committed or why it never will be."""
+        self.settled, self.error = True, error
         if self.waiter is not None and not self.waiter.done():
             if error is None:
                 self.waiter.set_result(None)
@@ -159,11 +162,11 @@ class RunBuffer:
         self.pending_bytes += len(data) + 32
         self._on_dirty(self)
 
-    def add(self, entry: Entry) -> Entry:
-        """Append an entry of its own; one that is not ready holds back what comes after it."""
+    def add(self, entry: Entry, *, before: Entry | None = None) -> Entry:
+        """Append an entry of its own, or put it before a held one; what is not ready holds back what comes after."""
         if self._fenced_out is not None:
             raise self._fenced_out
-        self._entries.append(entry)
+        self._entries.insert(len(self._entries) if before is None else self._entries.index(before), entry)
         self.pending_bytes += entry.size
         self._on_dirty(self)
         return entry
@@ -176,6 +179,8 @@ class RunBuffer:
 
     def drop_events(self, entry: Entry) -> None:
         """Forget the events of a held entry: what they report was not written and never will be."""
+        if self._fenced_out is not None:
+            return
         self.pending_bytes -= entry.size
         entry.events.clear()
         entry.size = 0
@@ -186,6 +191,11 @@ class RunBuffer:
 
         Raises FencedOut or CancelRequested, or the database's error when it refused the entry's content.
         """
+        if entry.settled:
+            # LangGraph awaits a write late where `max_concurrency` keeps its tasks waiting.
+            if entry.error is not None:
+                raise entry.error
+            return
         if self._fenced_out is not None:
             raise self._fenced_out
         if entry.waiter is None:

@@ -22,12 +22,17 @@ def checkpoint_timestamp(checkpoint_id: str) -> int:
     return ((number >> 80) << 12) | ((number >> 64) & 0x0FFF)
 
 
+def newest_timestamp() -> int:
+    """Return the timestamp of the newest checkpoint id of this process; those to come are greater."""
+    last: int | None = checkpoint_ids._last_v6_timestamp
+    return last or 0
+
+
 def raise_checkpoint_floor(checkpoint_id: str) -> None:
     """Make every checkpoint id this process mints from now on greater than `checkpoint_id`."""
     try:
         timestamp = checkpoint_timestamp(checkpoint_id)
     except ValueError:  # made by another tool, and then nothing of ours compares with it
         return
-    last: int | None = checkpoint_ids._last_v6_timestamp
-    if last is None or last < timestamp:
+    if newest_timestamp() < timestamp:
         checkpoint_ids._last_v6_timestamp = timestamp  # type: ignore[assignment]  # declared None there

@@ -16,7 +16,8 @@
 --     yet (cancel_known) is not finished but refused.
 
 -- name: flush
--- See the top of this file. Answers ord, thread_id, last_seq, inflight for every run that was not refused.
+-- See the top of this file. Answers ord, thread_id, last_seq, inflight for every run that was not refused, and a
+-- row of ord 0 where the batch had its turn.
 -- A head row that somebody holds for long must not hold up the whole batch, hence the local lock_timeout.
 with written as materialized (
     update writers set batch = %(batch)s::bigint, updated_at = clock_timestamp()
@@ -135,6 +136,8 @@ with written as materialized (
     where t.thread_id = f.thread_id
 )
 select ord, thread_id, last_seq, inflight from numbered
+union all
+select 0, null, null, null from written
 
 -- name: read_fences
 -- What became of a batch's runs, for a writer that lost the answer: does the head still name them, was their

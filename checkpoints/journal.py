@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 from uuid import uuid4
 
-from psycopg import AsyncConnection, AsyncRawCursor, Error
+from psycopg import AsyncConnection, AsyncRawCursor, InterfaceError, OperationalError
 from psycopg.rows import TupleRow
 
 from threadline.checkpoints.arrays import register_arrays
@@ -48,12 +48,17 @@ class Journal:
         if not self._database.pooler:
             connection.prepare_threshold = 0
             await connection.execute(_SQL["use_generic_plan"])
-        await connection.execute(_SQL["register_writer"], {"writer_id": self._writer_id, "batch": self._batch})
+        await self._register(connection)
         self._connection = connection
         return connection
 
+    async def _register(self, connection: AsyncConnection[TupleRow]) -> None:
+        await connection.execute(_SQL["register_writer"], {"writer_id": self._writer_id, "batch": self._batch})
+
     async def execute(self, statement: Positional, parameters: Mapping[str, Any]) -> list[TupleRow] | None:
         """Run `statement` once and return its rows; None means that it was committed and its answer got lost.
+
+        A statement answers at least one row where it finds its number; without any, it was not applied this time.
 
         After an error for which `may_repeat` is true call again with the same arguments, whatever was said
         in between: if the first attempt was committed after all, the answer is None.
@@ -70,12 +75,19 @@ class Journal:
             cursor: AsyncRawCursor[TupleRow] = AsyncRawCursor(connection)
             await cursor.execute(statement.text, statement.bind(numbered))
             rows = await cursor.fetchall()
+            applied = bool(rows) or await self._was_committed(connection)
         except BaseException:
             # Also a cancelled await: whether the server got the statement is unknown then.
             self._doubtful = connection.broken
             raise
+        if not applied:
+            # Our row was swept, or lost in a failover.
+            self._writer_id, self._batch = uuid4(), 0
+            await self._register(connection)
+            return await self.execute(statement, parameters)
         self._batch += 1
-        return rows
+        # Without rows an attempt that was given up has arrived after all.
+        return rows or None
 
     async def _was_committed(self, connection: AsyncConnection[TupleRow]) -> bool:
         cursor = await connection.execute(_SQL["read_batch"], {"writer_id": self._writer_id})
@@ -89,7 +101,9 @@ class Journal:
             self._connection = None
 
 
-def may_repeat(error: Error | OSError) -> bool:
+def may_repeat(error: Exception) -> bool:
     """Whether the same statement may succeed later: the database, not the content, was in the way."""
     state = getattr(error, "sqlstate", None)
-    return state is None or state[:2] in _REPEATABLE_CLASSES or state in _REPEATABLE_STATES
+    if state is None:
+        return isinstance(error, OperationalError | InterfaceError | OSError)
+    return state[:2] in _REPEATABLE_CLASSES or state in _REPEATABLE_STATES

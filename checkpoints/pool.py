@@ -15,6 +15,8 @@ from psycopg_pool import AsyncConnectionPool
 Pool = AsyncConnectionPool[AsyncConnection[TupleRow]]
 
 IDLE_SECONDS = 20.0  # after which a connection has to prove that it lives
+# The library doubles the pause between attempts to connect, without end: an outage would last twice as long.
+RECONNECT_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +114,8 @@ async def open_pool(database: Database, name: str) -> AsyncIterator[Pool]:
         timeout=database.acquire_timeout,
         max_idle=300.0,
         max_lifetime=1800.0,
+        reconnect_timeout=RECONNECT_SECONDS,
+        reconnect_failed=CheckedPool.check,  # which starts over, for whoever waits
         name=name,
         open=False,
     )

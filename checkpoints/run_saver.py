@@ -1,8 +1,10 @@
 """Owns the saver of a run: fenced, and committed together with the events that report what it saves."""
 
+import asyncio
+import logging
 from collections import deque
-from collections.abc import Callable, Coroutine, Sequence
-from typing import Any
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from typing import Any, NamedTuple, TypeVar
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import (
@@ -10,18 +12,32 @@ from langgraph.checkpoint.base import (
     Checkpoint,
     CheckpointMetadata,
     CheckpointTuple,
+    DeltaChannelHistory,
     get_checkpoint_id,
 )
 from langgraph.checkpoint.serde.base import SerializerProtocol
 from langgraph.checkpoint.serde.types import RESUME
-from psycopg_pool import AsyncConnectionPool
+from psycopg import InterfaceError, OperationalError
+from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
-from threadline.checkpoints.buffer import Entry, RunBuffer
-from threadline.checkpoints.clock import raise_checkpoint_floor
+from threadline.checkpoints.buffer import BlobRow, CheckpointRow, Entry, RunBuffer
+from threadline.checkpoints.clock import checkpoint_timestamp, newest_timestamp, raise_checkpoint_floor
 from threadline.checkpoints.rows import encode_checkpoint, encode_writes
 from threadline.checkpoints.saver import ThreadSaver
 
+T = TypeVar("T")
+
+logger = logging.getLogger("threadline.saver")
+
+RETRY_SECONDS = 0.2  # between reads while the database is away
 NO_TASK = "00000000-0000-0000-0000-000000000000"  # whose writes are the input's own
+
+
+class _Held(NamedTuple):
+    """Events that wait for the first checkpoint whose id is younger than `floor`, a timestamp of such ids."""
+
+    floor: int
+    entry: Entry
 
 
 class RunSaver(ThreadSaver):
@@ -47,7 +63,8 @@ class RunSaver(ThreadSaver):
         self._thread_id = str(buffer.fence.thread_id)
         self._fresh = fresh
         self._floor: str | None = None
-        self._held: dict[str, deque[Entry]] = {}
+        self._held: dict[str, deque[_Held]] = {}
+        self._broken: set[str] = set()  # namespaces whose last checkpoint was not written: no other follows it
         self._written: set[tuple[str, str]] = set()
         self._loaded: set[tuple[str, str]] = set()  # checkpoints of earlier runs that got no write of ours yet
         self._namespaces: set[str] = set()
@@ -60,15 +77,39 @@ class RunSaver(ThreadSaver):
         return ns in self._namespaces
 
     def hold(self, ns: str) -> Entry:
-        """Return the entry for events that report the next checkpoint of `ns`; it waits for that checkpoint."""
-        held = self._held.setdefault(ns, deque())
-        held.append(self._buffer.add(Entry(ready=False)))
-        return held[-1]
+        """Return an entry for events that report the next checkpoint LangGraph makes of `ns`; it waits for that.
 
-    def held(self, ns: str) -> Entry | None:
-        """Return the newest entry that waits for a checkpoint of `ns`."""
+        Checkpoints made before may still be on their way to `aput`: their ids tell them apart.
+        """
+        return self._hold(ns, newest_timestamp())
+
+    def hold_for(self, ns: str, checkpoint_id: str, parent_id: str | None) -> Entry:
+        """Return the entry for events that report this checkpoint, which was made but has not come to `aput` yet."""
         held = self._held.get(ns)
-        return held[-1] if held else None
+        if held and held[-1].floor >= _timestamp(parent_id):
+            return held[-1].entry
+        return self._hold(ns, _timestamp(checkpoint_id) - 1)
+
+    def _hold(self, ns: str, floor: int) -> Entry:
+        if ns in self._broken:
+            return Entry()
+        entry = self._buffer.add(Entry(ready=False))
+        self._held.setdefault(ns, deque()).append(_Held(floor, entry))
+        return entry
+
+    def _break(self, ns: str) -> None:
+        """LangGraph saves one checkpoint after the other: behind one that failed, nothing is left to wait for."""
+        self._broken.add(ns)
+        held = self._held.get(ns)
+        while held:
+            self._buffer.drop_events(held.popleft().entry)
+
+    def _take_held(self, ns: str, checkpoint_id: str) -> tuple[Entry, Entry | None]:
+        """Return the entry that waits for this checkpoint, or a new one and the next that waits for a later one."""
+        held = self._held.setdefault(ns, deque())
+        if held and held[0].floor < _timestamp(checkpoint_id):
+            return held.popleft().entry, None
+        return Entry(), held[0].entry if held else None
 
     def has_written(self, ns: str, checkpoint_id: str) -> bool:
         """Whether that checkpoint was loaded or written already, so that nothing need wait for it."""
@@ -78,7 +119,7 @@ class RunSaver(ThreadSaver):
         """No more checkpoints will come: let go of the events that were waiting for one."""
         for held in self._held.values():
             while held:
-                self._buffer.release(held.popleft())
+                self._buffer.release(held.popleft().entry)
 
     # What LangGraph calls.
 
@@ -94,7 +135,8 @@ class RunSaver(ThreadSaver):
         addressed = get_checkpoint_id(config)
         if self._fresh and not addressed and not (seen and any(key[0] == ns for key in self._written)):
             return None
-        found = await super().aget_tuple(config)
+        read = super().aget_tuple
+        found = await _read_patiently(lambda: read(config))
         if ns == "" and self._floor is None and not self._fresh:
             self._floor = await self._find_floor(found, addressed)
         if found is None:
@@ -106,12 +148,19 @@ class RunSaver(ThreadSaver):
         return _without_answer(found) if self._answered else found
 
     async def _find_floor(self, found: CheckpointTuple | None, addressed: str | None) -> str:
-        latest = (
-            await self.latest_checkpoint_id(self._thread_id) if addressed or found is None else found.checkpoint["id"]
-        )
+        latest = found.checkpoint["id"] if found and not addressed else None
+        if latest is None:
+            latest = await _read_patiently(lambda: self.latest_checkpoint_id(self._thread_id))
         if latest:
             raise_checkpoint_floor(latest)
         return latest or ""
+
+    async def aget_delta_channel_history(
+        self, *, config: RunnableConfig, channels: Sequence[str]
+    ) -> Mapping[str, DeltaChannelHistory]:
+        """Read what a delta channel is rebuilt from."""
+        read = super().aget_delta_channel_history
+        return await _read_patiently(lambda: read(config=config, channels=channels))
 
     def aput_writes(
         self,
@@ -158,25 +207,45 @@ class RunSaver(ThreadSaver):
         if str(configurable["thread_id"]) != self._thread_id:
             return await super().aput(config, checkpoint, metadata, new_versions)
         ns = configurable.get("checkpoint_ns", "")
-        held = self._held.setdefault(ns, deque())
-        entry = held.popleft() if held else Entry()
+        self._broken.discard(ns)
         try:
             if ns == "" and self._floor and checkpoint["id"] < self._floor:
                 raise ValueError(f"checkpoint {checkpoint['id']} is older than the thread's latest, {self._floor}")
             row, blobs = encode_checkpoint(self.serde, config, checkpoint, metadata, new_versions)
+            await self._buffer.committed(self._add_checkpoint(row, blobs))
         except BaseException:
-            if not entry.ready:
-                self._buffer.drop_events(entry)
+            self._break(ns)
             raise
+        return {"configurable": {"thread_id": self._thread_id, "checkpoint_ns": ns, "checkpoint_id": checkpoint["id"]}}
+
+    def _add_checkpoint(self, row: CheckpointRow, blobs: list[BlobRow]) -> Entry:
+        entry, later = self._take_held(row.ns, row.id)
         size = entry.size
         entry.add_rows([row], blobs, [])
         if entry.ready:
-            self._buffer.add(entry)
+            self._buffer.add(entry, before=later)
         else:
             self._buffer.release(entry, entry.size - size)
-        self._written.add((ns, checkpoint["id"]))
-        await self._buffer.committed(entry)
-        return {"configurable": {"thread_id": self._thread_id, "checkpoint_ns": ns, "checkpoint_id": checkpoint["id"]}}
+        self._written.add((row.ns, row.id))
+        return entry
+
+
+async def _read_patiently(read: Callable[[], Awaitable[T]]) -> T:
+    """Read, again and again while the database is away: a run in execution waits for it rather than fail."""
+    while True:
+        try:
+            return await read()
+        except (OperationalError, InterfaceError, PoolTimeout, OSError) as error:
+            logger.warning("saver.retry", extra={"error": repr(error)})
+            await asyncio.sleep(RETRY_SECONDS)
+
+
+def _timestamp(checkpoint_id: str | None) -> int:
+    """That of no checkpoint, or of one that another tool made, is older than any of ours."""
+    try:
+        return checkpoint_timestamp(checkpoint_id) if checkpoint_id else 0
+    except ValueError:
+        return 0
 
 
 def _without_answer(found: CheckpointTuple) -> CheckpointTuple:

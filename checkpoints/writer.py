@@ -117,8 +117,11 @@ class Lane:
                 if share.buffer.next_size < 0:
                     share.buffer.bulk = False
 
-    async def _commit(self, shares: Sequence[Share]) -> None:
-        """Write `shares`, whatever it takes; content the database refuses fails its own entries only."""
+    async def _commit(self, shares: Sequence[Share]) -> bool:
+        """Write `shares`, whatever it takes; content the database refuses fails its own entries only.
+
+        False: somebody holds the thread's head, and entries went back to their buffer.
+        """
         pause = FIRST_PAUSE
         parameters = {"linger": self._linger, **bind(shares)}
         while True:
@@ -127,16 +130,16 @@ class Lane:
                 if rows is None:
                     answers = await self._reconstruct(shares)
                 else:
-                    answers = {row[0]: _Answer(row[2], row[3]) for row in rows}
+                    answers = {row[0]: _Answer(row[2], row[3]) for row in rows if row[0]}
                 break
-            except (Error, OSError) as error:
+            except (Error, OSError, UnicodeError) as error:
                 if not may_repeat(error):
-                    await self._isolate(shares, error)
-                    return
+                    return await self._isolate(shares, error)
                 logger.warning("writer.retry", extra={"lane": self._name, "error": repr(error)})
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, LONGEST_PAUSE)
         await self._settle(shares, answers)
+        return True
 
     async def _reconstruct(self, shares: Sequence[Share]) -> dict[int, _Answer]:
         """The batch was committed and its answer lost: find out which runs were in it and which refused."""
@@ -146,25 +149,28 @@ class Lane:
             if (ended if shares[ord_ - 1].finish else held)
         }
 
-    async def _isolate(self, shares: Sequence[Share], error: Error | OSError) -> None:
+    async def _isolate(self, shares: Sequence[Share], error: Exception) -> bool:
         """The database refused something in the batch: narrow it down to the run, then to the entry."""
         if len(shares) > 1:
             for share in shares:
                 await self._commit([share])
-            return
+            return True
         share = shares[0]
         if getattr(error, "sqlstate", None) == LOCK_TIMEOUT:
             self._postpone(share)
-        elif len(share.entries) > 1:
-            for entry in share.entries:
-                await self._commit([make_share(share.buffer, [entry])])
-        else:
+            return False
+        if len(share.entries) == 1:
             logger.error("writer.refused", extra={"run_id": str(share.buffer.fence.run_id), "error": str(error)})
             share.entries[0].settle(error)
+            return True
+        for position, entry in enumerate(share.entries, 1):
+            if not await self._commit([make_share(share.buffer, [entry], share.entries[position:])]):
+                return False
+        return True
 
     def _postpone(self, share: Share) -> None:
         """Somebody holds the thread's head for long: wait for it where only large entries wait too."""
-        share.buffer.put_back(share.entries)
+        share.buffer.put_back([*share.entries, *share.behind])
         if self.bulk_lane is not None:
             self._dirty.pop(share.buffer, None)
             share.buffer.bulk = True

@@ -70,6 +70,7 @@ class Admission:
         self._executor = executor
         self._on_events = on_events
         self._asked: deque[_Asked] = deque()
+        self._admitting: Sequence[_Asked] = ()
         self._wake = asyncio.Event()
 
     async def admit(self, request: RunRequest) -> Run:
@@ -96,7 +97,7 @@ class Admission:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
             await self._journal.close()
-            for asked in self._asked:
+            for asked in (*self._admitting, *self._asked):
                 _fail(asked, RunError("the server is shutting down; send the request again"))
 
     async def _run(self) -> None:
@@ -104,6 +105,7 @@ class Admission:
             await self._wake.wait()
             self._wake.clear()
             while batch := self._take():
+                self._admitting = batch
                 await self._admit(batch)
 
     def _take(self) -> list[_Asked]:
@@ -154,32 +156,30 @@ class Admission:
 
     async def _reread(self, batch: Sequence[_Asked]) -> dict[int, tuple[Any, ...]]:
         """The batch was committed and its answer lost: read what became of it."""
-        connection = await self._journal.connect()
-        cursor = await connection.execute(_SQL["get_many"], {"run_id": [asked.request.run_id for asked in batch]})
-        rows = {row[0]: row for row in await cursor.fetchall()}
+        rows = {row[0]: row[1:] for row in await self._read_runs([asked.request.run_id for asked in batch])}
         found: dict[int, tuple[Any, ...]] = {}
         for ord_, asked in enumerate(batch, 1):
             if row := rows.get(asked.request.run_id):
-                _, _, status, metadata, attempt, start, created, updated, started, epoch, has, last, active = row
-                status = status if active or status != "running" else "pending"
-                found[ord_] = (
-                    True,
-                    True,
-                    last,
-                    epoch,
-                    has,
-                    status,
-                    metadata,
-                    attempt,
-                    start,
-                    created,
-                    updated,
-                    started,
-                )
+                epoch, has_checkpoint, status, metadata, attempt, start_seq, *times, claimed = row
+                if status == RunStatus.RUNNING and not claimed:
+                    status = RunStatus.PENDING  # as it was then; somebody else has taken it up since
+                run = (status, metadata, attempt, start_seq, *times)
+                found[ord_] = (True, True, start_seq + 1, epoch, has_checkpoint, *run)
             else:
                 rejecting = asked.request.multitask_strategy is MultitaskStrategy.REJECT
                 found[ord_] = (rejecting, False, *[None] * 10)
         return found
+
+    async def _read_runs(self, run_ids: list[UUID]) -> list[tuple[Any, ...]]:
+        """Read until it succeeds: the batch must not be sent again."""
+        while True:
+            try:
+                connection = await self._journal.connect()
+                cursor = await connection.execute(_SQL["get_many"], {"run_id": run_ids, "process_id": self._process_id})
+                return await cursor.fetchall()
+            except (Error, OSError) as error:
+                logger.warning("admission.retry", extra={"error": repr(error)})
+                await asyncio.sleep(LONGEST_PAUSE / 10)
 
     def _answer(self, asked: _Asked, row: tuple[Any, ...] | None) -> None:
         found, accepted = (row[0], row[1]) if row else (False, False)

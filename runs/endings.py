@@ -19,7 +19,6 @@ from psycopg_pool import PoolTimeout
 from threadline.checkpoints.pool import Pool
 from threadline.checkpoints.saver import ThreadSaver
 from threadline.checkpoints.statements import load_statements
-from threadline.graphs.errors import GraphError
 from threadline.graphs.registry import Registry
 from threadline.runs.encoding import encode
 from threadline.runs.model import (
@@ -166,7 +165,7 @@ class Endings:
     async def _read_state(
         self, connection: AsyncConnection[Any], thread_id: UUID, graph_id: str, outcome: Outcome
     ) -> tuple[Outcome, bytes | None]:
-        """Complete the outcome with the state the thread is in; a graph that is gone leaves what was stored."""
+        """Complete the outcome with the state the thread is in; what cannot be read leaves what was stored."""
         saver = ThreadSaver(connection, serde=self.serializers.of(graph_id))
         config: Any = {"configurable": {"thread_id": str(thread_id)}}
         try:
@@ -174,8 +173,11 @@ class Endings:
                 graph_id, checkpointer=saver, store=None, config=config, context_kind="threads.read"
             ) as graph:
                 snapshot = await graph.aget_state(config)
-        except GraphError as error:
-            logger.warning("endings.no_graph", extra={"graph_id": graph_id, "error": str(error)})
+            values = encode(snapshot.values)
+        except (Error, PoolTimeout, OSError):
+            raise
+        except Exception as error:  # whatever a graph, its factory or a value has: the run ends all the same
+            logger.warning("endings.no_state", exc_info=error, extra={"graph_id": graph_id, "error": str(error)})
             cursor = await connection.execute(_SQL["read_values"], {"thread_id": thread_id})
             row = await cursor.fetchone()
             return outcome, row[0].encode() if row and row[0] is not None else None
@@ -192,7 +194,7 @@ class Endings:
         elif status is ThreadStatus.INTERRUPTED and not snapshot.next and not outcome.error:
             status = ThreadStatus.IDLE
         settled = Outcome(outcome.status, status, None, interrupts, outcome.error, outcome.reported)
-        return settled, encode(snapshot.values)
+        return settled, values
 
     def _bind(self, thread_id: UUID, run_id: UUID, outcome: Outcome, values: bytes | None, failures: int) -> JsonObject:
         now = time_ns() // 1000

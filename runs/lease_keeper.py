@@ -91,7 +91,10 @@ def main() -> None:
     # A Ctrl-C in the terminal reaches the whole group; the parent decides when the lease ends.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    orders = Orders(**orjson.loads(sys.stdin.buffer.readline()))
+    line = sys.stdin.buffer.readline()
+    if not line:
+        return  # the parent ended before it had said anything
+    orders = Orders(**orjson.loads(line))
     keeper = Keeper(orders)
     due = time.monotonic()
     while True:

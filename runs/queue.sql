@@ -34,7 +34,7 @@ with written as materialized (
     order by h.thread_id
     for no key update of h
 ), decided as materialized (
-    select a.*, a.claim and a.delay <= 0 and coalesce(l.inflight, 0) = 0 as claimed
+    select a.*, a.claim and a.delay <= 0 and coalesce(l.inflight, 0) = 0 as claimed, clock_timestamp() as now
     from asked a
     left join locked l on l.thread_id = a.thread_id
     where a.fresh or (l.thread_id is not null and (a.strategy <> 'reject' or l.inflight = 0))
@@ -65,15 +65,14 @@ with written as materialized (
 ), inserted as (
     insert into runs
         (run_id, thread_id, assistant_id, graph_id, status, metadata, kwargs, multitask_strategy, attempt,
-        process_id, start_seq, due_at, started_at)
+        process_id, start_seq, due_at, created_at, started_at)
     select d.run_id, d.thread_id, d.assistant_id, d.graph_id,
         case when d.claimed then 'running' else 'pending' end,
         d.inherited::jsonb || coalesce(t.metadata, '{}') || d.metadata::jsonb || d.origin,
         d.kwargs::json, d.strategy, d.claimed::integer,
         case when d.claimed then %(process_id)s::uuid end,
         p.last_seq - d.claimed::integer,
-        clock_timestamp() + make_interval(secs => d.delay),
-        case when d.claimed then clock_timestamp() end
+        d.now + make_interval(secs => d.delay), d.now, case when d.claimed then d.now end
     from decided d
     join placed p on p.thread_id = d.thread_id
     left join threads t on t.thread_id = d.thread_id
@@ -324,9 +323,11 @@ select run_id, thread_id, assistant_id, graph_id, status, metadata, kwargs, mult
 from runs where run_id = %(run_id)s and thread_id = %(thread_id)s
 
 -- name: get_many
--- Runs by id, for a writer that lost the answer to `admit`.
-select r.run_id, r.thread_id, r.status, r.metadata, r.attempt, r.start_seq, r.created_at, r.updated_at,
-    r.started_at, h.epoch, h.has_checkpoint, h.last_seq, h.run_id = r.run_id as active
+-- Runs by id, for a process that lost the answer to `admit`. `claimed`: by that statement, which starts a run as
+-- it creates it, and by nobody since.
+select r.run_id, h.epoch, h.has_checkpoint, r.status, r.metadata, r.attempt, r.start_seq, r.created_at, r.updated_at,
+    r.started_at,
+    h.run_id = r.run_id and r.process_id = %(process_id)s and r.attempt = 1 and r.started_at = r.created_at as claimed
 from runs r join thread_heads h on h.thread_id = r.thread_id
 where r.run_id = any(%(run_id)s::uuid[])
 

@@ -182,7 +182,8 @@ class Recorder:
         if not self._holds or not self._saver.saves(path) or self._saver.has_written(path, checkpoint_id):
             self._emit(mode, ns, value)
             return
-        entry = self._saver.held(path) or self._saver.hold(path)
+        parent = (checkpoint.get("parent_config") or {}).get("configurable", {}).get("checkpoint_id")
+        entry = self._saver.hold_for(path, checkpoint_id, parent)
         entry.add_event("|".join((mode, *ns)), encode(value))
 
     def _take_debug(self, ns: tuple[str, ...], value: Mapping[str, Any]) -> None:

@@ -69,6 +69,12 @@ class Subscription:
         self.behind = True
         self._on_behind.set()
 
+    def start_over(self) -> None:
+        """Go back to the beginning of the log."""
+        self._rows.clear()
+        self._bytes = 0
+        self.cursor = 0
+
     def end(self) -> None:
         """The thread is gone."""
         self._gone = True

@@ -160,9 +160,11 @@ class Tails:
             for row in rows:
                 subscription.offer(row)
             return
+        asked = subscription.cursor
         trimmed_seq, last_seq = await self._read_head(subscription.thread_id)
-        if subscription.cursor > last_seq:
-            subscription.cursor = 0
+        # The cursor itself may have moved on meanwhile, to rows that are newer than what was read.
+        if asked > last_seq:
+            subscription.start_over()
         if subscription.cursor < trimmed_seq:
             raise CursorTrimmed(subscription.cursor, trimmed_seq)
         if subscription.cursor < last_seq:

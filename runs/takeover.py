@@ -71,7 +71,14 @@ class Takeover:
             self.on_released()
             self.hints.announce(queue=True)
         for item in abandoned:
-            await self.endings.end_abandoned(item)
+            await self._end(item)
+
+    async def _end(self, abandoned: Abandoned) -> None:
+        """End one run; what the database refuses of one must not keep the others waiting."""
+        try:
+            await self.endings.end_abandoned(abandoned)
+        except (Error, PoolTimeout, OSError) as error:
+            logger.warning("takeover.not_ended", extra={"run_id": str(abandoned.run_id), "error": repr(error)})
 
     async def sweep(self) -> None:
         """Delete the threads of stateless runs whose time is over, and rows of the long dead."""

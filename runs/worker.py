@@ -168,7 +168,9 @@ class Worker:
         finally:
             if not over:
                 await self._hand_back(execution.claim, delay)
-            del self._executions[run.run_id]
+            # Handed back, it may be ours again by now.
+            if self._executions.get(run.run_id) is execution:
+                del self._executions[run.run_id]
             if not self._executions:
                 self._empty.set()
             self._work.set()

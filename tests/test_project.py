@@ -14,7 +14,7 @@ from packaging.utils import canonicalize_name
 from threadline.tests.source import ROOT, Module, files, modules, pyproject, requirements
 
 # A folder may import itself and these; of the settings, the type of a section that it is handed.
-# `cli` and other root modules put the parts together.
+# `cli` and the commands put the parts together.
 MAY_IMPORT = {
     "graphs": set(),
     "checkpoints": set(),
@@ -23,12 +23,13 @@ MAY_IMPORT = {
     "runs": {"graphs", "checkpoints", "settings"},
     "replay": {"runs", "graphs", "checkpoints"},
     "api": {"runs", "replay", "graphs.registry", "checkpoints.pool", "settings"},
+    "commands": {"api", "runs", "replay", "graphs", "checkpoints", "settings"},
 }
 LONGEST_MODULE = 300
 LONGEST_FUNCTION = 60
 EMPTY_WORDS = {"utils", "util", "core", "services", "service", "common", "helpers", "helper", "misc"}
 EMPTY_SUFFIXES = ("Manager", "Handler", "Helper", "Service", "Util", "Utils")
-LOADED_BY_NAME = {"uvloop", "httptools"}  # uvicorn finds them by itself
+LOADED_BY_NAME = {"httptools"}  # uvicorn finds it by itself
 
 
 def functions(module: Module) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:

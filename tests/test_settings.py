@@ -6,7 +6,15 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from threadline.settings import Settings, SettingsError, WorkerSettings, load_settings
+from threadline.environment import Source
+from threadline.settings import (
+    Settings,
+    SettingsError,
+    WorkerSettings,
+    export_variables,
+    load_settings,
+    variables_for_program,
+)
 
 NO_FILE = Path("/nonexistent/.env")
 
@@ -205,3 +213,30 @@ def test_a_section_built_in_code_reads_no_environment(monkeypatch: pytest.Monkey
 def test_a_section_cannot_be_changed_after_start() -> None:
     with pytest.raises(ValidationError, match="frozen"):
         load().server.port = 1  # type: ignore[misc]  # what mypy refuses is what is tested
+
+
+def test_what_langgraph_json_gives_its_graphs_is_the_weakest_source(tmp_path: Path) -> None:
+    env_file = tmp_path / ".env"
+    env_file.write_text("MODEL=from-the-file\n")
+    graphs = Source("theirs/langgraph.json", {"MODEL": "from-the-graphs", "THREADLINE_WORKERS": "3"})
+    settings = load_settings(environ={}, env_file=env_file, graphs=graphs)
+    assert settings.model.name == "from-the-file"
+    assert settings.server.workers == 3
+
+
+def test_a_refusal_names_the_langgraph_json_that_it_is_about() -> None:
+    graphs = Source("theirs/langgraph.json", {"THREADLINE_WORKERS": "none"})
+    with pytest.raises(SettingsError, match=r"'none' \(from theirs/langgraph\.json\) is refused"):
+        load_settings(environ={}, env_file=NO_FILE, graphs=graphs)
+
+
+def test_variables_for_graphs_leave_those_that_are_set_as_they_are() -> None:
+    environ = {"SET": "before", "EMPTY": ""}
+    export_variables({"SET": "after", "EMPTY": "after", "NEW": "after"}, environ)
+    assert environ == {"SET": "before", "EMPTY": "", "NEW": "after"}
+
+
+def test_a_program_that_is_started_gets_our_variables_with_some_changed() -> None:
+    environ = {"KEPT": "1", "CHANGED": "1"}
+    assert variables_for_program({"CHANGED": "2", "NEW": "3"}, environ) == {"KEPT": "1", "CHANGED": "2", "NEW": "3"}
+    assert environ == {"KEPT": "1", "CHANGED": "1"}

@@ -1,0 +1,1 @@
+"""What the `threadline` command does, one module per command and one per part that several share."""

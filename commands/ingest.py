@@ -1,0 +1,56 @@
+"""Owns `threadline ingest`: documents into the index that the shipped workflow searches, with its progress."""
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from threadline.checkpoints.migrate import migrate, verify
+from threadline.checkpoints.pool import open_pool
+from threadline.commands.databases import any_database
+from threadline.commands.exits import CommandFailed
+from threadline.commands.stopping import run_until_stopped
+from threadline.graphs.assistant.ingestion import IngestedDocument, Outcome, ingest_path
+from threadline.settings import Settings
+
+
+def ingest(settings: Settings, paths: Sequence[Path]) -> None:
+    """Bring the index in line with files and folders, and print what became of each document.
+
+    Raises CommandFailed, before anything is changed if a path does not exist, or MigrationError.
+    """
+    if missing := [str(path) for path in paths if not path.exists()]:
+        raise CommandFailed(f"There is no file or folder {', '.join(missing)}. Nothing was ingested.")
+    run_until_stopped(_ingest(settings, paths))
+
+
+async def _ingest(settings: Settings, paths: Sequence[Path]) -> None:
+    outcomes: Counter[Outcome] = Counter()
+
+    def note(document: IngestedDocument) -> None:
+        outcomes[document.outcome] += 1
+        print(_describe(document), flush=True)
+
+    async with any_database(settings.database) as found:
+        if found.server:
+            await migrate(found.database)
+        async with open_pool(found.database, "ingest") as pool:
+            await verify(pool)
+            for path in paths:
+                try:
+                    await ingest_path(pool, path, on_document=note)
+                except OSError as error:
+                    raise CommandFailed(f"{path} cannot be ingested: {error}") from error
+    if not outcomes:
+        raise CommandFailed(f"There is no Markdown or text (.md, .markdown, .txt) in {', '.join(map(str, paths))}.")
+    print(", ".join(f"{number} {outcome}" for outcome, number in outcomes.items()))
+
+
+def _describe(document: IngestedDocument) -> str:
+    match document.outcome:
+        case Outcome.SKIPPED:
+            detail = f": {document.reason}"
+        case Outcome.ADDED | Outcome.UPDATED:
+            detail = f" ({document.chunks} passages)"
+        case _:
+            detail = ""
+    return f"{document.outcome:<9} {document.path}{detail}"

@@ -1,0 +1,148 @@
+"""Owns what one process of a deployment does: it imports the graphs, opens the engine, and serves HTTP if it is to.
+
+Which database, and who restarts it, is decided by the command that starts it.
+"""
+
+import asyncio
+import gc
+import logging
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from socket import socket
+
+from fastapi import FastAPI
+from langchain_core.runnables.config import var_child_runnable_config
+from uvloop import new_event_loop
+
+from threadline.api.app import create_app
+from threadline.api.server import Server
+from threadline.checkpoints.pool import Database
+from threadline.commands.databases import await_database
+from threadline.commands.stopping import run_until_stopped
+from threadline.graphs.assistant import documents, model
+from threadline.graphs.configuration import Configuration
+from threadline.graphs.registry import Registry
+from threadline.runs.engine import Engine, EngineSettings, open_engine
+from threadline.settings import ModelSettings, Settings
+
+logger = logging.getLogger("threadline.process")
+
+# A run leaves hardly any cycles behind, so looking for them after 20,000 new objects is early enough.
+COLLECT_AFTER = 20_000
+
+OnReady = Callable[[Registry], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Duties:
+    """What the process is for: executing runs, and serving clients of `listener` if there is one."""
+
+    executes: bool
+    listener: socket | None
+
+
+def run_process(
+    settings: Settings, configuration: Configuration, database: Database, duties: Duties, on_ready: OnReady
+) -> None:
+    """Run until a signal; `on_ready` is called when runs are executed and requests are answered.
+
+    Raises CommandFailed or MigrationError when it cannot start.
+    """
+    registry = load_graphs(settings.model, configuration)
+    run_until_stopped(_live(settings, registry, database, duties, on_ready), loop_factory=new_event_loop)
+
+
+def load_graphs(settings: ModelSettings, configuration: Configuration) -> Registry:
+    """Import the graphs, after choosing the model of the shipped one. Called outside of an event loop."""
+    key = settings.openai_api_key
+    online = key and model.ModelSettings(key.get_secret_value(), settings.name, settings.openai_base_url)
+    model.configure(online or None)
+    return Registry(configuration)
+
+
+def graph_facts() -> Mapping[str, str]:
+    """Say in which run a graph's own code logs; nothing outside of one."""
+    config = var_child_runnable_config.get() or {}
+    configurable = config.get("configurable", {})
+    return {name: str(configurable[name]) for name in ("run_id", "thread_id") if name in configurable}
+
+
+async def _live(settings: Settings, registry: Registry, database: Database, duties: Duties, on_ready: OnReady) -> None:
+    await await_database(database)
+    async with _open_engine(settings, registry, database, executes=duties.executes) as engine:
+        if duties.listener is None:
+            _settle()
+            on_ready(registry)
+            await asyncio.Event().wait()
+        else:
+            await _serve(settings, engine, duties.listener, lambda: on_ready(registry))
+
+
+@asynccontextmanager
+async def _open_engine(
+    settings: Settings, registry: Registry, database: Database, *, executes: bool
+) -> AsyncIterator[Engine]:
+    try:
+        async with open_engine(database, registry, _engine_settings(settings, executes=executes)) as engine:
+            # No other task has had a turn since the engine opened, so no run is without it.
+            documents.connect(engine.pool)
+            yield engine
+    finally:
+        documents.disconnect()
+
+
+async def _serve(settings: Settings, engine: Engine, listener: socket, on_ready: Callable[[], None]) -> None:
+    """Serve until cancelled; then stop in order."""
+
+    @asynccontextmanager
+    async def lend() -> AsyncIterator[Engine]:
+        yield engine
+
+    server = _Server(create_app(lend, settings.api), listener, settings.worker.drain, on_ready)
+    serving = asyncio.create_task(server.serve(), name="http")
+    try:
+        await asyncio.shield(serving)
+    finally:
+        server.stop()
+        await serving
+
+
+class _Server(Server):
+    """A server that is stopped by its owner instead of signals, and tells when it takes requests."""
+
+    def __init__(self, app: FastAPI, listener: socket, drain: timedelta, on_ready: Callable[[], None]) -> None:
+        super().__init__(app, listener, drain)
+        self._on_ready = on_ready
+
+    async def startup(self, sockets: list[socket] | None = None) -> None:
+        await super().startup(sockets)
+        _settle()
+        self._on_ready()
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def _settle() -> None:
+    """Spare what lives as long as the process from the collector."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(COLLECT_AFTER, *gc.get_threshold()[1:])
+
+
+def _engine_settings(settings: Settings, *, executes: bool) -> EngineSettings:
+    worker = settings.worker
+    return EngineSettings(
+        executes=executes,
+        concurrency=worker.run_concurrency,
+        lease=worker.lease,
+        lease_renew=worker.lease_renew,
+        poll=worker.poll,
+        run_timeout=worker.run_timeout,
+        drain=worker.drain,
+        max_attempts=worker.max_attempts,
+        max_pending_runs=settings.api.max_pending_runs,
+    )
