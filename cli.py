@@ -82,7 +82,7 @@ def _make_parser() -> argparse.ArgumentParser:
     _add(commands, "worker", _worker, ("config", "data-dir"), "execute runs only, without a port")
     _add(commands, "migrate", _migrate, ("config", "data-dir"), "bring the database's schema up to date")
     ingest = _add(commands, "ingest", _ingest, ("config", "data-dir"), "put documents into the assistant's index")
-    ingest.add_argument("paths", metavar="PATH", nargs="+", type=Path, help="a file or folder of Markdown and text")
+    ingest.add_argument("paths", metavar="PATH", nargs="+", type=Path, help="a file or folder of Markdown, HTML, text and PDF")
     demo = _add(commands, "demo", _demo, (), "play the life of a run through HTTP, and exit")
     demo.add_argument("--docs", metavar="PATH", type=Path, help="your own documents instead of the project's")
     return parser

@@ -8,7 +8,9 @@ from threadline.checkpoints.migrate import migrate, verify
 from threadline.checkpoints.pool import open_pool
 from threadline.commands.databases import any_database
 from threadline.commands.exits import CommandFailed
+from threadline.commands.progress import ProgressBar
 from threadline.commands.stopping import run_until_stopped
+from threadline.graphs.assistant.files import READABLE
 from threadline.graphs.assistant.ingestion import IngestedDocument, Outcome, ingest_path
 from threadline.settings import Settings
 
@@ -25,10 +27,11 @@ def ingest(settings: Settings, paths: Sequence[Path]) -> None:
 
 async def _ingest(settings: Settings, paths: Sequence[Path]) -> None:
     outcomes: Counter[Outcome] = Counter()
+    progress = ProgressBar()
 
     def note(document: IngestedDocument) -> None:
         outcomes[document.outcome] += 1
-        print(_describe(document), flush=True)
+        progress.advance(_describe(document))
 
     async with any_database(settings.database) as found:
         if found.server:
@@ -37,20 +40,22 @@ async def _ingest(settings: Settings, paths: Sequence[Path]) -> None:
             await verify(pool)
             for path in paths:
                 try:
-                    await ingest_path(pool, path, on_document=note)
+                    await ingest_path(pool, path, on_files=progress.expect, on_document=note)
                 except OSError as error:
                     raise CommandFailed(f"{path} cannot be ingested: {error}") from error
-    if not outcomes:
-        raise CommandFailed(f"There is no Markdown or text (.md, .markdown, .txt) in {', '.join(map(str, paths))}.")
+    progress.clear()
+    if not set(outcomes) - {Outcome.PASSED_OVER}:
+        kinds = ", ".join(sorted(READABLE))
+        raise CommandFailed(f"There is no file that can be read ({kinds}) in {', '.join(map(str, paths))}.")
     print(", ".join(f"{number} {outcome}" for outcome, number in outcomes.items()))
 
 
 def _describe(document: IngestedDocument) -> str:
     match document.outcome:
-        case Outcome.SKIPPED:
+        case Outcome.SKIPPED | Outcome.PASSED_OVER:
             detail = f": {document.reason}"
         case Outcome.ADDED | Outcome.UPDATED:
             detail = f" ({document.chunks} passages)"
         case _:
             detail = ""
-    return f"{document.outcome:<9} {document.path}{detail}"
+    return f"{document.outcome:<11} {document.path}{detail}"

@@ -34,7 +34,7 @@ logger = logging.getLogger("threadline.model")
 MAX_REPLY = 200_000
 
 
-class Service(ChatOpenAI):
+class OpenAIChatModel(ChatOpenAI):
     """A chat model that says when it refuses, also in a stream; the library drops that."""
 
     def _convert_chunk_to_generation_chunk(
@@ -50,9 +50,9 @@ class Service(ChatOpenAI):
         return converted
 
 
-def open_service(settings: ModelSettings, name: str) -> Service:
+def open_service(settings: ModelSettings, name: str) -> OpenAIChatModel:
     """The model of a name, which waits and retries nothing by itself."""
-    return Service(
+    return OpenAIChatModel(
         model=name,
         api_key=SecretStr(settings.api_key),
         base_url=settings.base_url,
