@@ -75,6 +75,7 @@ def _online(settings: ModelSettings) -> model.ModelSettings | None:
         fallback=settings.fallback,
         timeout=settings.timeout,
         deadline=settings.deadline,
+        answers_only=settings.answers_only,
     )
 
 

@@ -111,4 +111,5 @@ class CitingChatModel(BaseChatModel):
         text = str(generation.message.text)
         closing = source_list(cited_sources(text, self.sources))
         message = generation.message.model_copy(update={"content": text + closing}) if closing else generation.message
-        return ChatResult(generations=[ChatGeneration(message=message)], llm_output=result.llm_output)
+        kept = ChatGeneration(message=message, generation_info=generation.generation_info)
+        return ChatResult(generations=[kept], llm_output=result.llm_output)

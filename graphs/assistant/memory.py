@@ -8,7 +8,7 @@ from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, Remove
 from langchain_core.runnables import RunnableConfig
 
 from threadline.graphs.assistant.conversation import count_tokens, question, shorten, turns
-from threadline.graphs.assistant.model import ModelFailed, chat_model, is_offline
+from threadline.graphs.assistant.model import ModelFailed, chat_model, plans_offline
 
 logger = logging.getLogger("threadline.assistant")
 
@@ -57,7 +57,7 @@ async def remember(messages: Sequence[BaseMessage], summary: str, max_tokens: in
 
 
 async def _summarise(folded: Sequence[BaseMessage], summary: str, max_tokens: int) -> tuple[str, int]:
-    if is_offline():
+    if plans_offline():
         return _extract(folded, summary), 0
     spoken = [message for message in folded if isinstance(message, HumanMessage) or _is_answer(message)]
     asked = [SystemMessage(PROMPT + (summary or "(none)")), HumanMessage(_transcript(spoken, max_tokens))]

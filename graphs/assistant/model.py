@@ -19,6 +19,7 @@ class ModelFailed(RuntimeError):
 class ModelSettings:
     """How to reach an OpenAI-compatible model. Without `base_url` it is OpenAI's own service.
 
+    With `answers_only` it writes the answers, and the offline model plans: for models too small to call tools.
     `fallback` names the model of the same service that is asked when `model` fails for good. `timeout` is how long a
     model may be silent, before its reply and within it; `deadline` how long a call may take with all its retries.
     """
@@ -30,6 +31,7 @@ class ModelSettings:
     timeout: timedelta = timedelta(seconds=60)
     deadline: timedelta = timedelta(seconds=300)
     max_retries: int = 2
+    answers_only: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +44,13 @@ class TokenSettings:
 
 @dataclass(frozen=True, slots=True)
 class _Models:
-    """One model twice: `live` shows its reply as it comes, `whole` only when it is complete and good."""
+    """One model twice: `live` shows its reply as it comes, `whole` only when it is complete and good.
+
+    Without `whole` the offline model stands in for it.
+    """
 
     live: BaseChatModel
-    whole: BaseChatModel
+    whole: BaseChatModel | None
 
 
 _online: _Models | None = None
@@ -64,14 +69,13 @@ def chat_model(token_delay: float = 0.0, *, whole: bool = False) -> BaseChatMode
 
     A reply that is asked for as a `whole` is asked for again, or of the fallback, if it breaks off in the middle.
     """
-    if _online is None:
-        return OfflineChatModel(token_delay=token_delay)
-    return _online.whole if whole else _online.live
+    online = None if _online is None else _online.whole if whole else _online.live
+    return online or OfflineChatModel(token_delay=token_delay)
 
 
-def is_offline() -> bool:
-    """Whether the model of this process is the offline one."""
-    return _online is None
+def plans_offline() -> bool:
+    """Whether whole replies of this process come from the offline model."""
+    return _online is None or _online.whole is None
 
 
 def token_settings() -> TokenSettings:
@@ -90,4 +94,4 @@ def _open_ai(settings: ModelSettings) -> _Models:
         deadline=settings.deadline,
         attempts=settings.max_retries + 1,
     )
-    return _Models(live, live.model_copy(update={"is_whole": True}))
+    return _Models(live, None if settings.answers_only else live.model_copy(update={"is_whole": True}))
