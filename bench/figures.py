@@ -60,6 +60,12 @@ def cpu_ms(result: Result) -> float | None:
     return spent / result.sample.runs * 1000 if spent else None
 
 
+def busiest_percent(result: Result) -> float | None:
+    """The part of the contender's CPU time that its busiest process had; 100 over their number is the ideal."""
+    spent = result.usage.cpu_seconds
+    return spent[0] / sum(spent) * 100 if sum(spent) else None
+
+
 def _milliseconds(seconds: float | None) -> float | None:
     return None if seconds is None else seconds * 1000
 

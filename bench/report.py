@@ -10,6 +10,7 @@ from threadline.bench.figures import (
     Figure,
     Read,
     burst_case,
+    busiest_percent,
     cpu_ms,
     events_per_second,
     figure,
@@ -48,7 +49,7 @@ class Report:
             [f"**Warning: {warning}**" for warning in self.warnings],
             ["Runs of the three-node graph: median of the rounds (least - greatest)."],
             self._runs_table(),
-            self._streams_table(),
+            self._server_table(),
             self._targets(),
         ]
         return "\n\n".join("\n".join(part) for part in parts if part) + "\n"
@@ -96,20 +97,24 @@ class Report:
             cells += [self._cell(case, runs_per_second), f"{times.median:.2f}" if times else NOT_MEASURED]
         return [*cells, self._cell(runs_case(contender, 32), cpu_ms, 2)]
 
-    def _streams_table(self) -> list[str]:
+    def _server_table(self) -> list[str]:
         weight = self.results.stream_bytes
         rows = [
-            self._stream_row("first event, ms (one stream at a time)", Measure.FIRST_EVENT, first_event_ms, 1),
-            self._stream_row("first event of the graph, ms", Measure.FIRST_EVENT, first_values_ms, 1),
+            self._latency_row("first event, ms (one stream at a time)", Measure.FIRST_EVENT, first_event_ms, 1),
+            self._latency_row("first event of the graph, ms", Measure.FIRST_EVENT, first_values_ms, 1),
             [
                 f"bursts of events, events/s ({BURST_CLIENTS} clients)",
                 *(self._cell(burst_case(server), events_per_second) for server in (SERVER_1, SERVER_2)),
             ],
+            [
+                "CPU share of the busiest child, % (runs, 128 clients)",
+                *(self._cell(runs_case(server, 128), busiest_percent) for server in (SERVER_1, SERVER_2)),
+            ],
             ["an idle stream, kB", NOT_MEASURED if weight is None else f"{weight / 1000:.1f}", NOT_MEASURED],
         ]
-        return _table(["streams", "1 child", "2 children"], rows)
+        return _table(["whole server", "1 child", "2 children"], rows)
 
-    def _stream_row(self, title: str, measure: Measure, read: Read, digits: int) -> list[str]:
+    def _latency_row(self, title: str, measure: Measure, read: Read, digits: int) -> list[str]:
         return [title, *(self._cell(Case(server, measure, 1), read, digits) for server in (SERVER_1, SERVER_2))]
 
     def _cell(self, case: Case, read: Read, digits: int = 0) -> str:

@@ -77,7 +77,10 @@ class _Child:
 
     async def read_report(self) -> Report | None:
         """Return what it says of its start; None when it ended without a word."""
-        line = await self.link.readline()
+        try:
+            line = await self.link.readline()
+        except ConnectionError:  # it was killed before it had read its orders
+            return None
         return read_report(line) if line.endswith(b"\n") else None
 
 

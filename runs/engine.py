@@ -8,8 +8,8 @@ import logging
 import os
 import signal
 import socket
-from collections.abc import AsyncIterator, Coroutine
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Coroutine, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -43,6 +43,10 @@ from threadline.runs.worker import Worker, WorkerLimits
 logger = logging.getLogger("threadline.engine")
 
 LINGER = timedelta(minutes=5)  # how long the thread of a finished stateless run stays for its waiters
+
+
+class EngineFailed(Exception):
+    """A background task of the engine died, which must not look like an orderly stop."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +84,8 @@ async def open_engine(database: Database, registry: Registry, settings: EngineSe
     """Run a process of this database for the length of the block.
 
     On the way out runs in execution are finished or handed back, what is pending is committed, and the lease
-    ends. Raises MigrationError when the schema is not up to date, psycopg.Error when the database is away.
+    ends. Raises MigrationError when the schema is not up to date, psycopg.Error when the database is away, and
+    at the end EngineFailed when a part died; the process was sent SIGTERM then.
     """
     async with AsyncExitStack() as stack:
         pool = await stack.enter_async_context(open_pool(database, "pool"))
@@ -92,11 +97,13 @@ async def open_engine(database: Database, registry: Registry, settings: EngineSe
         tasks += await stack.enter_async_context(parts.writer.running())
         tasks.append(await stack.enter_async_context(parts.admission.running()))
         tasks += await stack.enter_async_context(_run_tasks(parts.background()))
-        for task in tasks:
-            task.add_done_callback(_stop_loudly)
+        stack.push_async_callback(_close_store, parts.store)
+        failures: list[BaseException] = []
         stack.push_async_callback(parts.worker.stop)
-        stack.push_async_callback(_forget_watch, tasks)
+        stack.enter_context(_watch(tasks, failures))
         yield parts.engine()
+        if failures:
+            raise EngineFailed("a part of the process died; see the log") from failures[0]
 
 
 class _Parts:
@@ -234,13 +241,27 @@ async def _run_tasks(work: dict[str, Coroutine[Any, Any, None]]) -> AsyncIterato
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def _stop_loudly(task: asyncio.Task[None]) -> None:
-    """A side task that died takes the process with it: half a process loses runs without anybody noticing."""
-    if not task.cancelled() and (error := task.exception()) is not None:
-        logger.critical("engine.task_died", exc_info=error, extra={"task": task.get_name()})
-        os.kill(os.getpid(), signal.SIGTERM)
+async def _close_store(store: AsyncPostgresStore) -> None:
+    """The store has no way to be closed; its task is cancelled by nobody else while the loop still runs."""
+    if store._task is not None:
+        store._task.cancel()
+        await asyncio.gather(store._task, return_exceptions=True)
 
 
-async def _forget_watch(tasks: list[asyncio.Task[None]]) -> None:
+@contextmanager
+def _watch(tasks: list[asyncio.Task[None]], failures: list[BaseException]) -> Iterator[None]:
+    """A side task that dies takes the process with it: half a process loses runs without anybody noticing."""
+
+    def stop_loudly(task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            logger.critical("engine.task_died", exc_info=error, extra={"task": task.get_name()})
+            failures.append(error)
+            os.kill(os.getpid(), signal.SIGTERM)
+
     for task in tasks:
-        task.remove_done_callback(_stop_loudly)
+        task.add_done_callback(stop_loudly)
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.remove_done_callback(stop_loudly)

@@ -167,9 +167,14 @@ class Execution:
         run = self.claim.run
         if run.attempt == 1:
             return Past(), False
+        has_checkpoint = await self._workshop.endings.has_checkpoint(run)
+        if run.kwargs.get("durability") == "exit":
+            # What was logged on the way reported nothing that was stored: it is done, and told, anew.
+            return Past(), has_checkpoint
         past = Past(await self._workshop.endings.read_events(run))
         answered = past.has_requested_input and bool((run.kwargs.get("command") or {}).get("resume") is not None)
-        return past, answered or await self._workshop.endings.has_checkpoint(run)
+        past.continues = answered or has_checkpoint
+        return past, past.continues
 
     @asynccontextmanager
     async def _record(

@@ -50,23 +50,38 @@ async def hold_lease(
 async def _keep(orders: Orders) -> None:
     """Run the keeper, and another one should it die."""
     while True:
-        keeper = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "threadline.runs.lease_keeper", stdin=asyncio.subprocess.PIPE
-        )
+        starting = asyncio.create_task(_start_keeper(), name="lease/keeper")
         try:
+            keeper = await asyncio.shield(starting)
             assert keeper.stdin is not None
-            keeper.stdin.write(orjson.dumps(asdict(orders)) + b"\n")
-            await keeper.stdin.drain()
+            with suppress(ConnectionError):  # it died, which `wait` tells
+                keeper.stdin.write(orjson.dumps(asdict(orders)) + b"\n")
+                await keeper.stdin.drain()
             code = await keeper.wait()
             logger.error("lease.keeper_died", extra={"code": code})
         finally:
-            if keeper.returncode is None:
-                assert keeper.stdin is not None
-                keeper.stdin.close()
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(3):
-                        await keeper.wait()
-            if keeper.returncode is None:
-                keeper.kill()
-                await keeper.wait()
+            # Not cancelled half-way: asyncio would wait for ever for a process whose pipes are not set up yet.
+            await _end_keeper(await starting)
         await asyncio.sleep(0.1)
+
+
+async def _start_keeper() -> asyncio.subprocess.Process:
+    return await asyncio.create_subprocess_exec(
+        # In a session of its own, where no Ctrl-C reaches it; -P: nothing in the working directory is imported.
+        *(sys.executable, "-P", "-m", "threadline.runs.lease_keeper"),
+        stdin=asyncio.subprocess.PIPE,
+        start_new_session=True,
+    )
+
+
+async def _end_keeper(keeper: asyncio.subprocess.Process) -> None:
+    """Close its pipe, on which it gives the lease up; kill it if it does not end for that."""
+    if keeper.returncode is None:
+        assert keeper.stdin is not None
+        keeper.stdin.close()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(3):
+                await keeper.wait()
+    if keeper.returncode is None:
+        keeper.kill()
+        await keeper.wait()

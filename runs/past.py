@@ -19,9 +19,11 @@ class Past:
     def __init__(self, events: Iterable[LogEvent] = ()) -> None:
         self._finished: dict[str, str] = {}
         self._values: set[str] = set()
+        self._continued: set[str] = set()
         self._checkpoints: set[tuple[str, str]] = set()
         self._repeats: Counter[str] = Counter()
         self.has_requested_input = False
+        self.continues = False  # whether this attempt goes on from a checkpoint that an earlier one made
         for event in events:
             self._learn(event)
 
@@ -58,9 +60,13 @@ class Past:
         return False
 
     def has_values(self, path: str, *, resumed: bool) -> bool:
-        """Whether the state this attempt starts from was logged by an earlier one."""
-        if resumed and path in self._values:
+        """Whether the state this attempt starts from was logged by an earlier one.
+
+        A checkpoint of ours was committed with its values, if it has any to report: that of the input has none.
+        """
+        if resumed and (path in self._values or (self.continues and path not in self._continued)):
             self._values.discard(path)
+            self._continued.add(path)
             return True
         return False
 

@@ -40,12 +40,13 @@ def read_results(folder: Path) -> Any:
     return json.loads(path.read_text("utf-8"))
 
 
+@pytest.mark.slow
 async def test_a_quick_sitting_measures_every_case_and_fills_every_row(server_dsn: str, tmp_path: Path) -> None:
     bench = await asyncio.create_subprocess_exec(
         *RUN, "--postgres", server_dsn, "--results", str(tmp_path), stdout=asyncio.subprocess.PIPE
     )
     try:
-        output, _ = await asyncio.wait_for(bench.communicate(), 110)
+        output, _ = await asyncio.wait_for(bench.communicate(), 300)
     except TimeoutError:
         bench.send_signal(signal.SIGTERM)  # it takes what it started with it
         await bench.wait()

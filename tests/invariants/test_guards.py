@@ -9,6 +9,7 @@ from threadline.checkpoints import writer
 from threadline.checkpoints.buffer import BULK_BYTES, Entry, Fence, RunBuffer
 from threadline.checkpoints.run_saver import RunSaver
 from threadline.checkpoints.statements import make_positional
+from threadline.runs import state_updates
 from threadline.tests.laboratory.checks import append_side_by_side, read_ledger
 from threadline.tests.laboratory.laboratory import Laboratory
 from threadline.tests.laboratory.writing import FLUSH, QUEUE, count_rows, make_checkpoint, open_writer, seed_run
@@ -113,6 +114,17 @@ async def test_without_the_batch_number_a_repeated_flush_is_applied_twice(
     assert await write_with_a_lost_answer() == 2
     monkeypatch.setattr(Journal, "_was_committed", forget)
     assert await write_with_a_lost_answer() == 3
+
+
+async def test_without_the_floor_a_late_clock_hides_the_newest_state(
+    lab: Laboratory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(state_updates, "raise_checkpoint_floor", lambda checkpoint_id: None)
+    await lab.start(clock_offset=10.0)
+    engine = await lab.open(executes=False)
+    run = await lab.run(engine, "line", input={"folder": str(lab.folder), "log": []})
+    await engine.states.update(run.thread_id, {"log": ["late"]}, as_node="c")
+    assert (await engine.states.get(run.thread_id))["values"]["log"] == ["a", "b", "c"]
 
 
 def test_the_guards_are_where_these_tests_look_for_them() -> None:

@@ -34,6 +34,17 @@ async def connect_to(program: Program, child: int, http: httpx.AsyncClient) -> N
             os.kill(pid, signal.SIGCONT)
 
 
+async def replaced(server: Program, survivor: int) -> set[int]:
+    """Wait until the survivor has a child beside it, which may have only begun to start, and return that."""
+
+    def others() -> set[int]:
+        assert server.process.poll() is None, server.said()
+        return set(server.children()) - {survivor}
+
+    found: set[int] = await until(others, "the killed child is replaced")
+    return found
+
+
 async def join(sdk: LangGraphClient, listener: Listener) -> Any:
     return await sdk.runs.join(listener.thread_id, listener.run_id)
 
@@ -99,7 +110,14 @@ async def test_another_child_takes_up_the_runs_of_a_killed_one(deployment: Deplo
         assert listener.parts == await logged(reader, listener)
     assert deployment.project.starts("taken up") == {"a": 1, "b": 2, "c": 1}
     assert seconds < RECOVERY_SECONDS
-    await until(lambda: len(server.children()) == 2, "the killed child is replaced")
+    (second,) = await replaced(server, survivor)
+    await until(lambda: server.said().count("child.ready") == 3, "the killed child is replaced by one that serves")
+    os.kill(second, signal.SIGKILL)
+    await until(lambda: second not in server.children(), "the second one is gone")
+    (third,) = await replaced(server, survivor)
+    # Now as early as it gets: this one has not even been told what it is to do.
+    os.kill(third, signal.SIGKILL)
+    await until(lambda: server.said().count("child.ready") == 4, "that one is replaced, too")
 
 
 async def test_another_worker_takes_up_the_runs_of_a_killed_one(split: Deployment) -> None:
