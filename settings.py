@@ -157,6 +157,8 @@ class ModelSettings(Section):
     context_tokens: Annotated[Count, variables("MODEL_CONTEXT_TOKENS")] = 32_000
     # A turn with six steps and long sources stays under it; a loop does not. Runs may set their own.
     max_tokens_per_run: Annotated[Count, variables("MODEL_MAX_TOKENS_PER_RUN")] = 100_000
+    # Words alone find much; meanings cost a call for each search, and pgvector.
+    embedding: Annotated[Name | None, variables("EMBEDDING_MODEL")] = None
     # Off: a model of any size worth paying for calls tools better than rules do.
     answers_only: Annotated[Flag, variables("MODEL_ANSWERS_ONLY")] = False
 

@@ -20,6 +20,7 @@ from threadline.api.app import create_app
 from threadline.api.server import Server
 from threadline.checkpoints.pool import Database
 from threadline.commands.databases import await_database
+from threadline.commands.semantics import chosen_embedder
 from threadline.commands.stopping import run_until_stopped
 from threadline.graphs.assistant import documents, fetching, model
 from threadline.graphs.configuration import Configuration
@@ -104,7 +105,7 @@ async def _open_engine(
     try:
         async with open_engine(database, registry, _engine_settings(settings, executes=executes)) as engine:
             # No other task has had a turn since the engine opened, so no run is without it.
-            documents.connect(engine.pool)
+            documents.connect(engine.pool, chosen_embedder(settings.model))
             yield engine
     finally:
         documents.disconnect()

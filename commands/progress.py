@@ -27,6 +27,12 @@ class ProgressBar:
         self._done += 1
         self._draw()
 
+    def show(self, done: int, total: int) -> None:
+        """Show how far another kind of step is."""
+        self.clear()
+        self._done, self._total = done, total
+        self._draw()
+
     def clear(self) -> None:
         """Take the bar away."""
         if self._draws:

@@ -84,6 +84,7 @@ async def _local_model(*, wanted: bool) -> AsyncIterator[Mapping[str, str]]:
                 "OPENAI_API_KEY": model.api_key,
                 "MODEL": model.name,
                 "MODEL_FALLBACK": "",
+                "EMBEDDING_MODEL": "",
                 "MODEL_CONTEXT_TOKENS": str(model.context_tokens // 2),
                 "MODEL_ANSWERS_ONLY": "true",
             }

@@ -56,14 +56,15 @@ order by b.held desc, b.rank desc, b.path, b.position
 
 -- name: detect_language
 -- The name of the text search configuration whose filler words ("the", "and") a list of lower-case words has most
--- of, if they are at least the given share of it; no row for a language that PostgreSQL has no such words of.
+-- of, if they are at least so many and such a share of it; no row for a language that PostgreSQL has no such words of.
 select c.cfgname as language
 from pg_ts_config c
 join pg_ts_dict d on d.dictname = c.cfgname || '_stem' and d.dictnamespace = c.cfgnamespace
 cross join unnest(%(words)s::text[]) as word
 where c.cfgnamespace = 'pg_catalog'::regnamespace and d.dictinitoption ~ 'stopwords'
 group by c.cfgname
-having count(*) filter (where ts_lexize(d.dictname::regdictionary, word) = '{}') >= %(share)s * count(*)
+having count(*) filter (where ts_lexize(d.dictname::regdictionary, word) = '{}')
+    >= greatest(%(least)s, %(share)s * count(*))
 order by count(*) filter (where ts_lexize(d.dictname::regdictionary, word) = '{}') desc, c.cfgname
 limit 1
 
