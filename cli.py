@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
+from uuid import UUID
 
 from threadline.commands.exits import CommandFailed, ExitCode
 from threadline.commands.logs import Facts, set_up_logging
@@ -89,8 +90,13 @@ def _make_parser() -> argparse.ArgumentParser:
     ingest.add_argument(
         "paths", metavar="PATH", nargs="+", type=Path, help="a file or folder of Markdown, HTML, text and PDF"
     )
+    _add_past(commands)
     demo = _add(commands, "demo", _demo, (), "play the life of a run through HTTP, and exit")
     demo.add_argument("--docs", metavar="PATH", type=Path, help="your own documents instead of the project's")
+    traces = commands.add_parser("traces", help="send traces to LangSmith that it did not take")
+    of_traces = traces.add_subparsers(title="commands", dest="action", metavar="COMMAND", required=True)
+    summary = "send what waits in the folder of unsent traces, and remove it from there"
+    _add(of_traces, "resend", _resend_traces, ("config", "data-dir"), summary)
     return parser
 
 
@@ -101,6 +107,36 @@ def _make_child_parser() -> argparse.ArgumentParser:
     parser.add_argument("link", type=int)
     parser.set_defaults(command=_child)
     return parser
+
+
+def _add_past(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the commands that look back; none of them executes anything."""
+    flags = ("config", "data-dir")
+    replay = _add(commands, "replay", _replay, flags, "play a stored run again, without executing anything")
+    replay.add_argument("run", metavar="RUN", type=UUID, help="the id of the run")
+    replay.add_argument("--thread", metavar="THREAD", type=UUID, help="its thread; for a run that was rolled back")
+    replay.add_argument("--speed", default="1", help="a factor, or max (default 1)")
+    replay.add_argument("--max-gap", metavar="SECONDS", type=float, default=5.0, help="longest pause (default 5)")
+    replay.add_argument("--from", metavar="SEQ", type=int, dest="from_seq", help="number of the first event")
+    replay.add_argument("--internal", action="store_true", help="with nodes and attempts")
+    history = _add(commands, "history", _history, flags, "show a thread's steps: nodes, times, and what changed")
+    history.add_argument("thread", metavar="THREAD", type=UUID, help="the id of the thread")
+    history.add_argument("--limit", metavar="N", type=int, default=100, help="the newest N steps (default 100)")
+    history.add_argument("--subgraphs", action="store_true", help="with the steps of subgraphs")
+    history.add_argument("--json", action="store_true", help="a line of JSON for each step")
+    diff = _add(commands, "diff", _diff, flags, "compare two checkpoints, of one thread or of two")
+    for name in ("a", "b"):
+        diff.add_argument(name, metavar=name.upper(), help="THREAD@CHECKPOINT, or THREAD for its latest")
+    diff.add_argument("--json", action="store_true", help="the whole JSON patch, and where the two lie")
+    fork = _add(commands, "fork", _fork, flags, "begin a new thread where another one was")
+    fork.add_argument("thread", metavar="THREAD", type=UUID, help="the id of the thread, which stays as it is")
+    fork.add_argument("--at", metavar="CHECKPOINT", help="where to begin; by default at the latest checkpoint")
+    fork.add_argument("--set", metavar="PATH=VALUE", action="append", default=[], help="a value to change; repeatable")
+    export = _add(commands, "export", _export, flags, "write threads, runs, events and steps to files")
+    export.add_argument("--out", metavar="DIR", type=Path, required=True, help="the folder to write to")
+    export.add_argument("--format", choices=("jsonl", "parquet"), default="jsonl", help="default jsonl")
+    export.add_argument("--since", metavar="TIME", help="only threads that changed since then")
+    export.add_argument("--thread", metavar="THREAD", type=UUID, help="only this thread")
 
 
 def _add(
@@ -195,6 +231,45 @@ def _ingest(options: argparse.Namespace) -> None:
     from threadline.commands.ingest import ingest
 
     ingest(_set_up(options, needs_graphs=False).settings, options.paths)
+
+
+def _resend_traces(options: argparse.Namespace) -> None:
+    from threadline.commands.traces import resend_traces
+
+    resend_traces(_set_up(options, needs_graphs=False).settings)
+
+
+def _replay(options: argparse.Namespace) -> None:
+    from threadline.commands.replay import Selection, make_pace, replay
+
+    selection = Selection(options.run, options.thread, options.from_seq, options.internal)
+    replay(_set_up(options, needs_graphs=False).settings, selection, make_pace(options.speed, options.max_gap))
+
+
+def _history(options: argparse.Namespace) -> None:
+    from threadline.commands.history import show_history
+
+    settings = _set_up(options, needs_graphs=False).settings
+    show_history(settings, options.thread, limit=options.limit, subgraphs=options.subgraphs, as_json=options.json)
+
+
+def _diff(options: argparse.Namespace) -> None:
+    from threadline.commands.diff import show_diff
+
+    show_diff(_set_up(options, needs_graphs=False).settings, options.a, options.b, as_json=options.json)
+
+
+def _fork(options: argparse.Namespace) -> None:
+    from threadline.commands.fork import fork_thread
+
+    fork_thread(_set_up(options, needs_graphs=False).settings, options.thread, options.at, options.set)
+
+
+def _export(options: argparse.Namespace) -> None:
+    from threadline.commands.export import export_threads, make_order
+
+    order = make_order(options.out, options.format, options.thread, options.since)
+    export_threads(_set_up(options, needs_graphs=False).settings, order)
 
 
 def _demo(options: argparse.Namespace) -> None:

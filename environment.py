@@ -170,6 +170,7 @@ def _conninfo(value: SecretStr | None) -> SecretStr | None:
 
 
 Count = Annotated[int, Field(ge=1), Expects("a whole number, 1 or more")]
+Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False), Expects("a number from 0 to 1")]
 Flag = Annotated[bool, Expects("true or false")]
 Location = Annotated[Path, AfterValidator(Path.expanduser), Expects("a path")]
 Name = Annotated[str, Field(min_length=1), Expects("a name")]

@@ -28,6 +28,7 @@ from threadline.environment import (
     Secret,
     Section,
     SettingsError,
+    Share,
     Source,
     Words,
     read_env_file,
@@ -42,6 +43,7 @@ __all__ = [
     "ServerSettings",
     "Settings",
     "SettingsError",
+    "TracingSettings",
     "WorkerSettings",
     "export_variables",
     "load_settings",
@@ -170,6 +172,37 @@ class FetchSettings(Section):
     allow_loopback: Annotated[Flag, variables("THREADLINE_FETCH_LOOPBACK")] = False
 
 
+class TracingSettings(Section):
+    """Whether runs are traced in LangSmith, and what becomes of traces that it does not take."""
+
+    # Off, and without a key off too: nothing leaves your machines until somebody says so.
+    enabled: Annotated[Flag, variables("LANGSMITH_TRACING", "LANGCHAIN_TRACING_V2")] = False
+    # Checked by nobody before the first trace; a wrong one shows in the log, and the traces in the spool.
+    api_key: Annotated[Secret, variables("LANGSMITH_API_KEY", "LANGCHAIN_API_KEY")] = None
+    # For a LangSmith of your own; unset, the hosted one.
+    endpoint: Annotated[HttpUrl, variables("LANGSMITH_ENDPOINT", "LANGCHAIN_ENDPOINT")] = None
+    # Only keys of a whole organisation need it.
+    workspace_id: Annotated[Name | None, Expects("an id"), variables("LANGSMITH_WORKSPACE_ID")] = None
+    # What LangSmith itself calls the project of those that named none.
+    project: Annotated[Name, variables("LANGSMITH_PROJECT", "LANGCHAIN_PROJECT")] = "default"
+    # Decided before a run starts, by its id: a run that is left out costs nothing.
+    sampling_rate: Annotated[Share, variables("LANGSMITH_TRACING_SAMPLING_RATE")] = 1.0
+    # Structure, times and errors are enough where states hold what LangSmith must not see.
+    hide_inputs: Annotated[Flag, variables("LANGSMITH_HIDE_INPUTS")] = False
+    # The same for what nodes, models and tools return.
+    hide_outputs: Annotated[Flag, variables("LANGSMITH_HIDE_OUTPUTS")] = False
+    # Memory stays bounded when traces come faster than they can be packed; what is over it is counted.
+    queue_size: Annotated[Count, variables("LANGSMITH_TRACING_QUEUE_MAX_SIZE")] = 10_000
+    # Unset, the folder `traces` in the data directory.
+    spool_dir: Annotated[Location | None, Expects("a path"), variables("LANGSMITH_FAILED_TRACES_DIR")] = None
+    # A dead endpoint must not fill the disk; what is over it is counted as dropped.
+    spool_megabytes: Annotated[Count, variables("LANGSMITH_FAILED_TRACES_MAX_MB")] = 100
+    # Two seconds deliver what a healthy endpoint can take; the rest is spooled, never waited for.
+    flush: Annotated[Delay, variables("THREADLINE_TRACE_FLUSH_SECONDS")] = timedelta(seconds=2)
+    # Off: a caller who is believed writes into your traces.
+    accept_parents: Annotated[Flag, variables("THREADLINE_TRACE_PARENTS")] = False
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     """Everything that can be set, by the part that it is for."""
@@ -180,6 +213,7 @@ class Settings:
     api: ApiSettings = field(default_factory=ApiSettings)
     model: ModelSettings = field(default_factory=ModelSettings)
     fetch: FetchSettings = field(default_factory=FetchSettings)
+    tracing: TracingSettings = field(default_factory=TracingSettings)
 
 
 def load_settings(
@@ -213,6 +247,7 @@ def load_settings(
         api=environment.read(ApiSettings),
         model=environment.read(ModelSettings),
         fetch=environment.read(FetchSettings),
+        tracing=environment.read(TracingSettings),
     )
     environment.reject_misspelt()
     if environment.problems:

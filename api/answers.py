@@ -8,9 +8,12 @@ from uuid import UUID
 from starlette.responses import Response
 
 from threadline.api.departures import Stopping
+from threadline.api.playback import ReplayStream
 from threadline.api.responses import run_headers
 from threadline.api.stream import RunFrames, RunStream
 from threadline.api.waiting import Waiting
+from threadline.replay.pace import Pace
+from threadline.replay.recording import Recording
 from threadline.runs.encoding import encode
 from threadline.runs.engine import Engine
 from threadline.runs.errors import NotFound, NothingToCancel, RunNotFound
@@ -44,10 +47,7 @@ class Answers:
         A client that does not know that number is told, so that it can come back when it is cut.
         """
         if after is None:
-            return Response(
-                headers={**headers, "cache-control": "no-store", "x-accel-buffering": "no"},
-                media_type="text/event-stream",
-            )
+            return _no_events(headers)
         return RunStream(
             self._engine.tails.follow(run.thread_id, after),
             RunFrames(run.run_id, after, modes),
@@ -56,6 +56,22 @@ class Answers:
             headers=headers,
             tells_place=run.status is RunStatus.PENDING or not knows_place,
             on_abandoned=self._abandon(run) if cancels else None,
+        )
+
+    def replay(
+        self, recording: Recording, after: int, pace: Pace, headers: Mapping[str, str], *, internal: bool
+    ) -> Response:
+        """Return what the run has logged behind number `after`, at a pace; one that goes on is followed from there."""
+        if recording.end_seq is not None and after >= recording.end_seq:
+            return _no_events(headers)
+        return ReplayStream(
+            self._engine.tails.follow(recording.thread_id, after),
+            RunFrames(recording.run_id, after, internal=internal),
+            pace,
+            recording.end_seq,
+            heartbeat=self._heartbeat,
+            stopping=self._stopping,
+            headers=headers,
         )
 
     def result(self, run: Run, headers: Mapping[str, str], *, cancels: bool = False) -> Response:
@@ -104,3 +120,9 @@ class Answers:
                 await self._engine.queue.cancel(run.thread_id, run.run_id, CancelAction.INTERRUPT)
 
         return abandon
+
+
+def _no_events(headers: Mapping[str, str]) -> Response:
+    return Response(
+        headers={**headers, "cache-control": "no-store", "x-accel-buffering": "no"}, media_type="text/event-stream"
+    )

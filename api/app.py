@@ -8,7 +8,7 @@ from fastapi import FastAPI
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 
-from threadline.api import assistants, runs, stateless, states, system, threads
+from threadline.api import assistants, replay, runs, stateless, states, system, threads
 from threadline.api.answers import Answers
 from threadline.api.departures import Stopping
 from threadline.api.errors import install_error_table
@@ -21,7 +21,15 @@ from threadline.settings import ApiSettings
 OpenEngine = Callable[[], AbstractAsyncContextManager[Engine]]
 
 # The first match is taken: what is asked for most stands first.
-ROUTERS = (runs.router, stateless.router, states.router, threads.router, assistants.router, system.router)
+ROUTERS = (
+    runs.router,
+    stateless.router,
+    states.router,
+    threads.router,
+    assistants.router,
+    replay.router,
+    system.router,
+)
 
 EXPOSED_HEADERS = ("content-location", "location", "x-pagination-next", "x-pagination-total", "x-request-id")
 

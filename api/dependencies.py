@@ -4,6 +4,7 @@ Every dependency is a coroutine: FastAPI sends others through a thread pool, whi
 the route.
 """
 
+import logging
 import re
 from typing import Annotated, Any, Generic, TypeVar
 from uuid import UUID
@@ -16,6 +17,10 @@ from threadline.api.answers import Answers
 from threadline.api.errors import InvalidRequest, invalid_model
 from threadline.api.schemas import MAX_OFFSET, MAX_PAGE, Body
 from threadline.runs.engine import Engine
+from threadline.runs.model import JsonObject
+from threadline.runs.trace_parent import read_parent
+
+logger = logging.getLogger("threadline.api")
 
 BodyT = TypeVar("BodyT", bound=Body)
 
@@ -77,8 +82,22 @@ async def _mode_filter(
     return [mode for text in stream_mode for mode in re.findall(r"[^\s,\"\[\]]+", text)]
 
 
+async def _trace_parent(request: Request) -> JsonObject | None:
+    """Return what to keep of the caller's tracing headers; a parent that is none is left out and counted."""
+    tracing = request.app.state.engine.tracing
+    if not tracing.takes_parents:
+        return None
+    try:
+        return read_parent(request.headers)
+    except ValueError as error:
+        tracing.counts.ignored_headers += 1
+        logger.info("trace.parent_ignored", extra={"error": str(error)})
+        return None
+
+
 EngineDep = Annotated[Engine, Depends(_engine)]
 AnswersDep = Annotated[Answers, Depends(_answers)]
+TraceParent = Annotated[JsonObject | None, Depends(_trace_parent)]
 ModeFilter = Annotated[list[str], Depends(_mode_filter)]
 
 AssistantId = Annotated[str, Path(description="The id of an assistant, or the name of a graph.")]

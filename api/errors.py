@@ -15,6 +15,7 @@ from starlette.exceptions import HTTPException
 
 from threadline.api.responses import JsonResponse
 from threadline.runs.errors import Conflict, Gone, Invalid, NotFound, RunError, TooManyPending
+from threadline.runs.secrets import shown_value
 
 logger = logging.getLogger("threadline.api")
 
@@ -126,7 +127,7 @@ def _explain_one(problem: Mapping[str, Any], whole: str) -> str:
     if problem["type"] == "missing":
         return f"{field}: missing, but required"
     text = "must be an object" if problem["type"] in ("dict_type", "model_type") else problem["msg"]
-    given = repr(problem["input"])
+    given = repr(shown_value(str(problem["loc"][-1]) if problem["loc"] else whole, problem["input"]))
     if len(given) > SHOWN_CHARACTERS:
         given = given[:SHOWN_CHARACTERS] + "..."
     # A lone surrogate in what was given has no place in the answer's UTF-8.

@@ -13,14 +13,17 @@ from threadline.runs.state_view import checkpoint_config
 RESERVED = "__pregel_"
 
 
-def run_on_thread(thread_id: UUID, body: RunCreate, assistant: Assistant) -> RunRequest:
-    """Return the request for a run on a thread that clients know."""
+def run_on_thread(
+    thread_id: UUID, body: RunCreate, assistant: Assistant, parent: JsonObject | None = None
+) -> RunRequest:
+    """Return the request for a run on a thread that clients know; `parent` is the span of the caller's trace."""
     return RunRequest(
         run_id=uuid7(),
         thread_id=thread_id,
         assistant_id=assistant.assistant_id,
         graph_id=assistant.graph_id,
-        kwargs=_kwargs(body, assistant, checkpoint=_checkpoint(thread_id, body), temporary=False),
+        kwargs=_kwargs(body, assistant, checkpoint=_checkpoint(thread_id, body), temporary=False)
+        | _tracing(body, parent),
         metadata=body.metadata,
         inherited_metadata=assistant.metadata,
         multitask_strategy=body.multitask_strategy,
@@ -29,7 +32,7 @@ def run_on_thread(thread_id: UUID, body: RunCreate, assistant: Assistant) -> Run
     )
 
 
-def run_without_thread(body: RunCreate, assistant: Assistant) -> RunRequest:
+def run_without_thread(body: RunCreate, assistant: Assistant, parent: JsonObject | None = None) -> RunRequest:
     """Return the request for a run on a thread of its own, which goes with it unless the client keeps it.
 
     What only makes sense on a thread with a past, the strategy and the checkpoint, is ignored.
@@ -39,7 +42,8 @@ def run_without_thread(body: RunCreate, assistant: Assistant) -> RunRequest:
         thread_id=uuid7(),
         assistant_id=assistant.assistant_id,
         graph_id=assistant.graph_id,
-        kwargs=_kwargs(body, assistant, checkpoint={}, temporary=body.on_completion == "delete"),
+        kwargs=_kwargs(body, assistant, checkpoint={}, temporary=body.on_completion == "delete")
+        | _tracing(body, parent),
         metadata=body.metadata,
         inherited_metadata=assistant.metadata,
         fresh_thread=True,
@@ -68,6 +72,16 @@ def _kwargs(body: RunCreate, assistant: Assistant, *, checkpoint: JsonObject, te
         "checkpoint_during": body.checkpoint_during,
         "durability": _durability(body),
     }
+
+
+def _tracing(body: RunCreate, parent: JsonObject | None) -> JsonObject:
+    """Return what is kept for the run's trace, if anything is asked."""
+    kept: JsonObject = {}
+    if body.langsmith_tracer is not None:
+        kept["langsmith_tracer"] = body.langsmith_tracer.model_dump(mode="json", exclude_none=True)
+    if parent is not None:
+        kept["trace_parent"] = parent
+    return kept
 
 
 def _configuration(body: RunCreate, assistant: Assistant) -> JsonObject:

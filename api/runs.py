@@ -16,6 +16,7 @@ from threadline.api.dependencies import (
     PageOffset,
     RunId,
     ThreadId,
+    TraceParent,
 )
 from threadline.api.responses import JsonResponse, run_headers
 from threadline.api.routing import DirectRoute
@@ -32,28 +33,32 @@ RunCreateBody = Annotated[RunCreate, Depends(JsonBody(RunCreate))]
 
 
 @router.post("/wait", summary="Create a run and wait for its result")
-async def wait_for_run(thread_id: ThreadId, body: RunCreateBody, engine: EngineDep, answers: AnswersDep) -> Response:
+async def wait_for_run(
+    thread_id: ThreadId, body: RunCreateBody, engine: EngineDep, answers: AnswersDep, parent: TraceParent
+) -> Response:
     """Answer with the values the run leaves; white space comes every few seconds until then."""
     assistant = await engine.assistants.get(body.assistant_id)
-    run = await engine.queue.create(run_on_thread(thread_id, body, assistant))
+    run = await engine.queue.create(run_on_thread(thread_id, body, assistant, parent))
     headers = run_headers(run, "join")
     return answers.result(run, headers, cancels=body.on_disconnect == "cancel")
 
 
 @router.post("/stream", summary="Create a run and stream its events", responses=EVENT_STREAM)
-async def stream_run(thread_id: ThreadId, body: RunCreateBody, engine: EngineDep, answers: AnswersDep) -> Response:
+async def stream_run(
+    thread_id: ThreadId, body: RunCreateBody, engine: EngineDep, answers: AnswersDep, parent: TraceParent
+) -> Response:
     """Answer with server-sent events; a stream that was cut is resumed at `Location` with `Last-Event-ID`."""
     assistant = await engine.assistants.get(body.assistant_id)
-    run = await engine.queue.create(run_on_thread(thread_id, body, assistant))
+    run = await engine.queue.create(run_on_thread(thread_id, body, assistant, parent))
     headers = run_headers(run, "stream")
     return answers.stream(run, run.start_seq, headers, cancels=body.on_disconnect == "cancel")
 
 
 @router.post("", summary="Create a run")
-async def create_run(thread_id: ThreadId, body: RunCreateBody, engine: EngineDep) -> Response:
+async def create_run(thread_id: ThreadId, body: RunCreateBody, engine: EngineDep, parent: TraceParent) -> Response:
     """Accept the run and answer at once; it is kept whatever happens from here on."""
     assistant = await engine.assistants.get(body.assistant_id)
-    run = await engine.queue.create(run_on_thread(thread_id, body, assistant))
+    run = await engine.queue.create(run_on_thread(thread_id, body, assistant, parent))
     return JsonResponse(run_view(run), headers=run_headers(run))
 
 

@@ -151,6 +151,13 @@ class ThreadPatch(Body):
     ttl: Unsupported = None
 
 
+class ThreadFork(Body):
+    """Where a fork begins: at a checkpoint, the latest by default, with values set at paths such as `plan.0.query`."""
+
+    checkpoint_id: str | None = None
+    set: Object = Field(default_factory=dict)
+
+
 class ThreadFilter(Body):
     """Which threads: those whose metadata and values contain these."""
 
@@ -242,6 +249,13 @@ class RunConfig(Body):
     configurable: JsonObject | None = None
 
 
+class LangsmithTracer(Body):
+    """Where the run's trace goes in LangSmith, and the example of a dataset that the run is about."""
+
+    project_name: Annotated[str, Field(min_length=1, max_length=256), AfterValidator(_without_nul)] | None = None
+    example_id: UUID | None = None
+
+
 class RunCreate(Body):
     """A run to create; `assistant_id` takes the name of a graph, too."""
 
@@ -267,4 +281,4 @@ class RunCreate(Body):
     on_completion: Literal["delete", "keep"] = "delete"
     webhook: Unsupported = None
     feedback_keys: Unsupported = None
-    langsmith_tracer: Unsupported = None
+    langsmith_tracer: LangsmithTracer | None = None

@@ -33,33 +33,36 @@ _LINE_BREAK = re.compile(r"[\r\n]")
 class _Prefixes(dict[str, bytes]):
     """What stands before the data of an event of this name; nothing for one that is not shown."""
 
-    def __init__(self, modes: Iterable[str]) -> None:
+    def __init__(self, modes: Iterable[str], internal: bool) -> None:
+        self._internal = internal
         self._names = {name for mode in modes for name in _EVENTS_OF_MODE.get(mode, (mode,))}
 
     def __missing__(self, name: str) -> bytes:
         prefix = b""
         if self._shows(name):
             # A node's name may hold anything; a line break in it would end the field.
-            prefix = f"event: {_LINE_BREAK.sub(' ', name)}\r\ndata: ".encode("utf-8", "replace")
+            shown = _LINE_BREAK.sub(" ", name).removeprefix(".")
+            prefix = f"event: {shown}\r\ndata: ".encode("utf-8", "replace")
         self[name] = prefix
         return prefix
 
     def _shows(self, name: str) -> bool:
         if name.startswith("."):
-            return False
+            return self._internal
         return not self._names or name == ERROR or name.partition("|")[0] in self._names
 
 
 class RunFrames:
     """Turns rows of a thread's log into the frames of one of its runs.
 
-    `modes` are the stream modes to show, all when empty; errors are shown in any case.
+    `modes` are the stream modes to show, all when empty; errors are shown in any case. With `internal` so are the
+    events that the log keeps for itself, by their names without the dot.
     """
 
-    def __init__(self, run_id: UUID, after: int, modes: Iterable[str] = ()) -> None:
+    def __init__(self, run_id: UUID, after: int, modes: Iterable[str] = (), *, internal: bool = False) -> None:
         self._run_id = run_id
         self._after = after
-        self._prefixes = _Prefixes(modes)
+        self._prefixes = _Prefixes(modes, internal)
         self.has_ended = False
 
     def frames(self, rows: Iterable[LogRow]) -> bytes:
@@ -82,9 +85,9 @@ class RunFrames:
             prefix = self._prefixes[name]
             if prefix and seq > self._after:
                 parts.append(b"%b%b\r\nid: %d\r\n\r\n" % (prefix, row.payload[start:end], seq))
-            elif name == RUN_ENDED:
-                self.has_ended = True
             start = end
+        if row.contents[-1][0] == RUN_ENDED:
+            self.has_ended = True
 
 
 def error_frame(error: RunError) -> bytes:

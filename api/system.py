@@ -4,7 +4,6 @@ from importlib.metadata import version
 from typing import Annotated
 
 from fastapi import APIRouter, Query
-from langsmith.utils import tracing_is_enabled
 from starlette.responses import Response
 
 from threadline.api.dependencies import EngineDep
@@ -26,11 +25,11 @@ async def ok(
 
 
 @router.get("/info", summary="What the server is and can do")
-async def info() -> Response:
+async def info(engine: EngineDep) -> Response:
     return JsonResponse(
         {
             "version": version("threadline"),
             "langgraph_py_version": version("langgraph"),
-            "flags": {"assistants": True, "crons": False, "langsmith": bool(tracing_is_enabled())},
+            "flags": {"assistants": True, "crons": False, "langsmith": engine.tracing.is_on},
         }
     )

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from threadline.runs.model import Assistant, JsonObject, Run, Thread
+from threadline.runs.secrets import shown_kwargs
 
 
 def run_view(run: Run) -> JsonObject:
@@ -16,9 +17,9 @@ def run_view(run: Run) -> JsonObject:
         "updated_at": _utc(run.updated_at),
         "metadata": run.metadata,
         "status": run.status,
-        "kwargs": run.kwargs,
+        "kwargs": shown_kwargs(run.kwargs),
         "multitask_strategy": run.multitask_strategy,
-        "langsmith_session_name": None,
+        "langsmith_session_name": (run.kwargs.get("langsmith_tracer") or {}).get("project_name"),
     }
 
 

@@ -18,6 +18,7 @@ from langgraph.checkpoint.serde.base import SerializerProtocol
 from langgraph.checkpoint.serde.types import _DeltaSnapshot
 
 from threadline.checkpoints.buffer import BlobRow, CheckpointRow, WriteRow
+from threadline.checkpoints.secrets import without_secrets
 
 
 def encode_checkpoint(
@@ -44,9 +45,17 @@ def encode_checkpoint(
         checkpoint["id"],
         configurable.get("checkpoint_id"),
         dump_json({**checkpoint, "channel_values": inline}),
-        dump_json(get_serializable_checkpoint_metadata(config, metadata)),
+        dump_json(get_serializable_checkpoint_metadata(_shown(config), metadata)),
     )
     return row, blobs
+
+
+def _shown(config: RunnableConfig) -> RunnableConfig:
+    """What of the config may be copied into metadata: whoever reads a thread reads that."""
+    return {
+        "configurable": without_secrets(config["configurable"], deep=False),
+        "metadata": without_secrets(config.get("metadata") or {}, deep=False),
+    }
 
 
 def encode_writes(

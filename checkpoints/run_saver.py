@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence, Set
 from typing import Any, NamedTuple, TypeVar
 
 from langchain_core.runnables import RunnableConfig
@@ -16,7 +16,7 @@ from langgraph.checkpoint.base import (
     get_checkpoint_id,
 )
 from langgraph.checkpoint.serde.base import SerializerProtocol
-from langgraph.checkpoint.serde.types import RESUME
+from langgraph.checkpoint.serde.types import ERROR, INTERRUPT, RESUME
 from psycopg import InterfaceError, OperationalError
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
@@ -24,12 +24,14 @@ from threadline.checkpoints.buffer import BlobRow, CheckpointRow, Entry, RunBuff
 from threadline.checkpoints.clock import checkpoint_timestamp, newest_timestamp, raise_checkpoint_floor
 from threadline.checkpoints.rows import encode_checkpoint, encode_writes
 from threadline.checkpoints.saver import ThreadSaver
+from threadline.checkpoints.secrets import hide
 
 T = TypeVar("T")
 
 logger = logging.getLogger("threadline.saver")
 
 RETRY_SECONDS = 0.2  # between reads while the database is away
+_NO_RESULTS = (ERROR, INTERRUPT, RESUME)
 NO_TASK = "00000000-0000-0000-0000-000000000000"  # whose writes are the input's own
 
 
@@ -45,6 +47,7 @@ class RunSaver(ThreadSaver):
 
     `fresh` says that the thread never had a checkpoint, which saves reading what cannot be there. `answered`
     says that an earlier attempt has used up the answer the run brought: it is not given to a second question.
+    `secrets` are kept out of the errors of tasks.
     """
 
     def __init__(
@@ -56,9 +59,11 @@ class RunSaver(ThreadSaver):
         answered: bool = False,
         serde: SerializerProtocol | None = None,
         pooler: bool = False,
+        secrets: Set[str] = frozenset(),
     ) -> None:
         super().__init__(pool, serde=serde, pooler=pooler)
         self._answered = answered
+        self._secrets = secrets
         self._buffer = buffer
         self._thread_id = str(buffer.fence.thread_id)
         self._fresh = fresh
@@ -68,6 +73,7 @@ class RunSaver(ThreadSaver):
         self._written: set[tuple[str, str]] = set()
         self._loaded: set[tuple[str, str]] = set()  # checkpoints of earlier runs that got no write of ours yet
         self._namespaces: set[str] = set()
+        self._results: set[str] = set()
         self.on_writes: Callable[[str, str, bool], None] = lambda ns, task_id, taken: None
 
     # What the recorder of the run's events asks and says.
@@ -115,11 +121,20 @@ class RunSaver(ThreadSaver):
         """Whether that checkpoint was loaded or written already, so that nothing need wait for it."""
         return (ns, checkpoint_id) in self._written
 
+    def has_result(self, task_id: str) -> bool:
+        """Whether an earlier run or attempt left what this task returned, so that it is shown but not run again."""
+        return task_id in self._results
+
     def release_held(self) -> None:
         """No more checkpoints will come: let go of the events that were waiting for one."""
         for held in self._held.values():
             while held:
                 self._buffer.release(held.popleft().entry)
+
+    def _tell(self, error: Any) -> Any:
+        shown = repr(error)
+        hidden = hide(shown, self._secrets)
+        return error if hidden == shown else RuntimeError(hidden)
 
     # What LangGraph calls.
 
@@ -145,6 +160,7 @@ class RunSaver(ThreadSaver):
         if key not in self._written:
             self._written.add(key)
             self._loaded.add(key)
+            self._results.update(task for task, channel, _ in found.pending_writes or () if channel not in _NO_RESULTS)
         return _without_answer(found) if self._answered else found
 
     async def _find_floor(self, found: CheckpointTuple | None, addressed: str | None) -> str:
@@ -180,6 +196,8 @@ class RunSaver(ThreadSaver):
         ns = configurable.get("checkpoint_ns", "")
         try:
             entry = Entry()
+            if self._secrets:
+                writes = [(channel, self._tell(value) if channel == ERROR else value) for channel, value in writes]
             entry.add_rows([], [], encode_writes(self.serde, config, writes, task_id, task_path))
             base = (ns, configurable["checkpoint_id"])
             if base in self._loaded:

@@ -3,13 +3,16 @@
 import sys
 from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
+
+from rich.console import Console
+from rich.progress import Progress, TaskID
 
 from threadline.checkpoints.migrate import migrate, verify
 from threadline.checkpoints.pool import Pool, open_pool
 from threadline.commands.databases import any_database
 from threadline.commands.exits import CommandFailed
-from threadline.commands.progress import ProgressBar
 from threadline.commands.semantics import chosen_embedder
 from threadline.commands.stopping import run_until_stopped
 from threadline.graphs.assistant.embedder import Embedder
@@ -30,35 +33,55 @@ def ingest(settings: Settings, paths: Sequence[Path]) -> None:
 
 
 async def _ingest(settings: Settings, paths: Sequence[Path]) -> None:
-    outcomes: Counter[Outcome] = Counter()
-    progress = ProgressBar()
-
-    def note(document: IngestedDocument) -> None:
-        outcomes[document.outcome] += 1
-        progress.advance(_describe(document))
-
     async with any_database(settings.database) as found:
         if found.server:
             await migrate(found.database)
         async with open_pool(found.database, "ingest") as pool:
             await verify(pool)
-            for path in paths:
-                try:
-                    await ingest_path(pool, path, on_files=progress.expect, on_document=note)
-                except OSError as error:
-                    raise CommandFailed(f"{path} cannot be ingested: {error}") from error
-            if embedder := chosen_embedder(settings.model):
-                await _embed(pool, embedder, progress)
-    progress.clear()
+            with _progress() as progress:
+                outcomes = await _take(pool, paths, progress)
+                if embedder := chosen_embedder(settings.model):
+                    await _embed(pool, embedder, progress)
     if not set(outcomes) - {Outcome.PASSED_OVER}:
         kinds = ", ".join(sorted(READABLE))
         raise CommandFailed(f"There is no file that can be read ({kinds}) in {', '.join(map(str, paths))}.")
     print(", ".join(f"{number} {outcome}" for outcome, number in outcomes.items()))
 
 
-async def _embed(pool: Pool, embedder: Embedder, progress: ProgressBar) -> None:
-    report = await embed_passages(pool, embedder, on_passages=progress.show)
-    progress.clear()
+def _progress() -> Progress:
+    # Lines that are printed go above the bar, unless they go to a file.
+    return Progress(console=Console(stderr=True), transient=True, redirect_stdout=sys.stdout.isatty())
+
+
+async def _take(pool: Pool, paths: Sequence[Path], progress: Progress) -> Counter[Outcome]:
+    outcomes: Counter[Outcome] = Counter()
+
+    for path in paths:
+        bar = progress.add_task(str(path), total=None)
+
+        def note(document: IngestedDocument, bar: TaskID = bar) -> None:
+            outcomes[document.outcome] += 1
+            print(_describe(document), flush=True)
+            progress.advance(bar)
+
+        try:
+            await ingest_path(pool, path, on_files=partial(_expect, progress, bar), on_document=note)
+        except OSError as error:
+            raise CommandFailed(f"{path} cannot be ingested: {error}") from error
+    return outcomes
+
+
+def _expect(progress: Progress, bar: TaskID, files: int) -> None:
+    progress.update(bar, total=files)
+
+
+async def _embed(pool: Pool, embedder: Embedder, progress: Progress) -> None:
+    bar = progress.add_task(embedder.model, total=None)
+
+    def tell(done: int, total: int) -> None:
+        progress.update(bar, completed=done, total=total)
+
+    report = await embed_passages(pool, embedder, on_passages=tell)
     if report.passages:
         print(f"{report.passages} passages embedded with {embedder.model}")
     if report.problem:

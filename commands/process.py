@@ -22,6 +22,7 @@ from threadline.checkpoints.pool import Database
 from threadline.commands.databases import await_database
 from threadline.commands.semantics import chosen_embedder
 from threadline.commands.stopping import run_until_stopped
+from threadline.commands.traces import trace_folder
 from threadline.graphs.assistant import documents, fetching, model
 from threadline.graphs.configuration import Configuration
 from threadline.graphs.registry import Registry
@@ -163,4 +164,6 @@ def _engine_settings(settings: Settings, *, executes: bool) -> EngineSettings:
         drain=worker.drain,
         max_attempts=worker.max_attempts,
         max_pending_runs=settings.api.max_pending_runs,
+        tracing=settings.tracing,
+        trace_spool=trace_folder(settings),
     )

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("threadline.serve")
 
-# What a child may take beyond its drain before it is killed.
+# What a child may take beyond its drain, and sending its last traces, before it is killed.
 STOP_MARGIN = timedelta(seconds=10)
 RESTART_PAUSE = timedelta(seconds=1)
 
@@ -49,7 +49,8 @@ async def _serve(settings: Settings, flags: Mapping[str, str], listener: socket,
         await migrate(found.database)
         conninfo = found.database.conninfo if found.server else None
         orders = Orders(listener.fileno(), {**flags, **of_the_model}, conninfo)
-        children = Children(orders, settings.server.workers, settings.worker.drain + STOP_MARGIN)
+        patience = settings.worker.drain + settings.tracing.flush + STOP_MARGIN
+        children = Children(orders, settings.server.workers, patience)
         works = {
             "children": children.run(),
             "listener": _hold(listener),

@@ -24,6 +24,7 @@ from threadline.graphs.configuration import Configuration, GraphSource
 from threadline.graphs.errors import GraphImportError, NotAGraph, UnknownGraph
 from threadline.graphs.factories import Call, Factory, Graph, as_graph, read_factory
 from threadline.graphs.loading import load_variable, place_of, put_on_path
+from threadline.graphs.versions import graph_version
 
 __all__ = [
     "Graph",
@@ -62,6 +63,7 @@ class Registry:
         self._configuration = configuration
         self._graphs: dict[str, Graph | Factory] = {}
         self._allowlists: dict[str, Allowlist] = {}
+        self._versions: dict[str, str] = {}
         self._errors: dict[str, GraphImportError] = {}
         put_on_path([*configuration.folders, configuration.folder])
         for source in configuration.graphs.values():
@@ -118,6 +120,13 @@ class Registry:
         self._find(graph_id)
         return self._allowlists.get(graph_id, frozenset())
 
+    def version(self, graph_id: str) -> str | None:
+        """A fingerprint of the graph's nodes, edges and channels, the same in every process.
+
+        None for a graph that could not be imported, and for a factory's until it has made one.
+        """
+        return self._versions.get(graph_id)
+
     def _find(self, graph_id: str) -> Graph | Factory:
         found = self._graphs.get(graph_id)
         if found is not None:
@@ -144,6 +153,7 @@ class Registry:
         if isinstance(value, Pregel | StateGraph):
             graph = as_graph(graph_id, value)
             self._allowlists[graph_id] = schema_allowlist(graph)
+            self._versions[graph_id] = graph_version(graph)
             self._graphs[graph_id] = graph
         elif callable(value):
             self._graphs[graph_id] = read_factory(graph_id, value)
@@ -155,6 +165,7 @@ class Registry:
         async with factory.open(call) as graph:
             known = self._allowlists.get(factory.graph_id, frozenset())
             self._allowlists[factory.graph_id] = known | schema_allowlist(graph)
+            self._versions[factory.graph_id] = graph_version(graph)
             yield _bind(graph, factory.graph_id, checkpointer, call.store)
 
 

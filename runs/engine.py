@@ -10,8 +10,9 @@ import signal
 import socket
 from collections.abc import AsyncIterator, Coroutine, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -28,7 +29,6 @@ from threadline.graphs.registry import Registry
 from threadline.runs.admission import Admission
 from threadline.runs.assistants import Assistants
 from threadline.runs.endings import Endings
-from threadline.runs.execution import Workshop
 from threadline.runs.hints import Hint, Hints
 from threadline.runs.lease import hold_lease
 from threadline.runs.model import LogRow
@@ -38,7 +38,10 @@ from threadline.runs.states import States
 from threadline.runs.tails import Tails
 from threadline.runs.takeover import Takeover
 from threadline.runs.threads import Threads
+from threadline.runs.tracing import Tracing
 from threadline.runs.worker import Worker, WorkerLimits
+from threadline.runs.workshop import Workshop
+from threadline.settings import TracingSettings
 
 logger = logging.getLogger("threadline.engine")
 
@@ -62,6 +65,8 @@ class EngineSettings:
     drain: timedelta
     max_attempts: int
     max_pending_runs: int
+    tracing: TracingSettings = field(default_factory=TracingSettings)
+    trace_spool: Path = Path(".threadline/traces")  # folder for traces that could not be sent
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +82,7 @@ class Engine:
     states: States
     queue: Queue
     tails: Tails
+    tracing: Tracing
 
 
 @asynccontextmanager
@@ -91,6 +97,7 @@ async def open_engine(database: Database, registry: Registry, settings: EngineSe
         pool = await stack.enter_async_context(open_pool(database, "pool"))
         await verify(pool)
         parts = _Parts(database, registry, settings, pool)
+        stack.push_async_callback(parts.tracing.close)
         await parts.assistants.sync_system()
         lease = hold_lease(database, pool, parts.process_id, _process_name(), settings.lease, settings.lease_renew)
         tasks = [await stack.enter_async_context(lease)]
@@ -118,6 +125,7 @@ class _Parts:
         self._serializers = Serializers(registry)
         self.store = AsyncPostgresStore(pool)  # type: ignore[arg-type]  # it asks each cursor for dict rows itself
         self.store.supports_pipeline = self.store.supports_pipeline and not database.pooler
+        self.tracing = Tracing(settings.tracing, settings.trace_spool)
         self.tails = Tails(pool, settings.poll)
         self.hints = Hints(database, self.process_id, self._take_hint, self._look_at_everything)
         self.writer = GroupWriter(database, self._take_commits, linger=LINGER)
@@ -133,6 +141,8 @@ class _Parts:
     def _make_worker(self) -> Worker:
         settings = self._settings
         workshop = Workshop(
+            process_id=self.process_id,
+            worker=_process_name(),
             registry=self._registry,
             pool=self._pool,
             pooler=self._pooler,
@@ -140,6 +150,7 @@ class _Parts:
             store=self.store,
             serializers=self._serializers,
             endings=self._endings,
+            tracing=self.tracing,
             run_timeout=settings.run_timeout,
         )
         limits = WorkerLimits(settings.concurrency, settings.poll, settings.drain)
@@ -157,6 +168,7 @@ class _Parts:
             states,
             self.queue,
             self.tails,
+            self.tracing,
         )
 
     def background(self) -> dict[str, Coroutine[Any, Any, None]]:

@@ -4,46 +4,26 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any
 
+from langchain_core.runnables import RunnableConfig
 from langgraph.errors import GraphDrained
-from langgraph.pregel._messages import StreamMessagesHandler
 from langgraph.runtime import RunControl, Runtime
-from langgraph.store.base import BaseStore
 from psycopg import Error
 
 from threadline.checkpoints.buffer import CancelRequested, Entry, Fence, FencedOut, RunBuffer
-from threadline.checkpoints.pool import Pool
 from threadline.checkpoints.run_saver import RunSaver
-from threadline.checkpoints.writer import GroupWriter
-from threadline.graphs.registry import Registry
-from threadline.runs.endings import Endings
 from threadline.runs.invocation import Invocation, make_invocation
-from threadline.runs.model import CancelAction, Claim, RunStatus, StopReason, ThreadStatus
-from threadline.runs.outcome import INTERRUPT, Outcome, describe_error, write_entry
+from threadline.runs.model import CancelAction, Claim, JsonObject, RunStatus, StopReason, ThreadStatus
+from threadline.runs.outcome import INTERRUPT, Outcome, describe_error, without, write_entry
 from threadline.runs.past import Past
 from threadline.runs.recorder import Recorder
-from threadline.runs.serializers import Serializers
+from threadline.runs.secrets import secrets_of, shown_kwargs
+from threadline.runs.workshop import Workshop
 
 logger = logging.getLogger("threadline.runs")
 
 STUBBORN_SECONDS = 30.0  # how long a task that ignores its cancellation is asked again
-
-
-@dataclass(frozen=True, slots=True)
-class Workshop:
-    """What executing runs needs, the same for all runs of a process."""
-
-    registry: Registry
-    pool: Pool
-    pooler: bool
-    writer: GroupWriter
-    store: BaseStore
-    serializers: Serializers
-    endings: Endings
-    run_timeout: timedelta
 
 
 class Execution:
@@ -57,6 +37,7 @@ class Execution:
         self._task: asyncio.Task[Outcome] | None = None
         self._control = RunControl()
         self._recorder: Recorder | None = None
+        self._secrets = secrets_of(claim.run)
         self._ending = False
 
     def stop(self, reason: StopReason, action: CancelAction = CancelAction.INTERRUPT) -> None:
@@ -93,6 +74,16 @@ class Execution:
     def _facts(self) -> dict[str, Any]:
         run = self.claim.run
         return {"run_id": str(run.run_id), "thread_id": str(run.thread_id), "attempt": run.attempt}
+
+    def _opening(self) -> JsonObject:
+        """Who makes this attempt, for the log."""
+        run = self.claim.run
+        return {
+            "attempt": run.attempt,
+            "process_id": self._workshop.process_id,
+            "worker": self._workshop.worker,
+            "graph_id": run.graph_id,
+        }
 
     async def _await_outcome(self, buffer: RunBuffer) -> Outcome | None:
         """Run the graph in a task of its own, so that stopping it is not stopping us."""
@@ -158,9 +149,10 @@ class Execution:
             self._reason = StopReason.SHUTDOWN
             raise asyncio.CancelledError from None
         except Exception as error:  # whatever user code raises is the run's outcome
-            logger.info("run.failed", exc_info=error, extra=self._facts())
+            logger.info("run.failed", exc_info=without(error, self._secrets), extra=self._facts())
             values = self._recorder.values if self._recorder else None
-            return Outcome(RunStatus.ERROR, ThreadStatus.ERROR, values, error=describe_error(error), reported=True)
+            described = describe_error(error, self._secrets)
+            return Outcome(RunStatus.ERROR, ThreadStatus.ERROR, values, error=described, reported=True)
 
     async def _look_back(self) -> tuple[Past, bool]:
         """What earlier attempts left: their events, and whether the input is used up."""
@@ -188,6 +180,7 @@ class Execution:
             answered=past.has_requested_input,
             serde=workshop.serializers.of(run.graph_id),
             pooler=workshop.pooler,
+            secrets=self._secrets,
         )
         recorder = Recorder(
             buffer,
@@ -196,6 +189,8 @@ class Execution:
             subgraphs=invocation.subgraphs,
             holds=invocation.durability != "exit",
             past=past,
+            secrets=self._secrets,
+            opening=self._opening(),
             on_overflow=lambda: self.stop(StopReason.BACKLOG),
         )
         try:
@@ -211,9 +206,6 @@ class Execution:
             "__pregel_stream": recorder.stream,
             "__pregel_runtime": Runtime(store=workshop.store, stream_writer=recorder.write_custom),
         }
-        if recorder.wants_messages:
-            # With `subgraphs` LangGraph keeps a handler that it did not make itself; ours filters by namespace.
-            config["callbacks"] = [StreamMessagesHandler(recorder.take_message, True)]
         options: dict[str, Any] = {"durability": invocation.durability, "control": self._control}
         for key in ("context", "interrupt_before", "interrupt_after"):
             if (value := getattr(invocation, key)) is not None:
@@ -227,13 +219,9 @@ class Execution:
             context=invocation.context,
         ) as graph:
             saver.serde = workshop.serializers.of(self.claim.run.graph_id)
-            call: Any = graph  # its overloads tell literal arguments apart, ours come from the request
-            if "events" in invocation.modes:
-                async for event in call.astream_events(invocation.graph_input, config, version="v2", **options):
-                    recorder.log_event("events", event)
-                return
-            async for _ in call.astream(invocation.graph_input, config, stream_mode=[], **options):
-                pass  # every event is taken by the hook
+            with workshop.tracing.trace(self.claim.run, workshop.registry.version(self.claim.run.graph_id)) as trace:
+                config["callbacks"] = [*trace.callbacks, *recorder.callbacks]
+                await _stream(graph, invocation, config, options, recorder)
 
     async def _finish(self, buffer: RunBuffer, outcome: Outcome) -> bool:
         """Commit the end. A cancel request that came in between is carried out instead."""
@@ -257,7 +245,8 @@ class Execution:
                 if refused:
                     raise
                 refused = True
-                outcome = Outcome(RunStatus.ERROR, ThreadStatus.ERROR, None, error=describe_error(error), reported=True)
+                described = describe_error(error, self._secrets)
+                outcome = Outcome(RunStatus.ERROR, ThreadStatus.ERROR, None, error=described, reported=True)
                 continue
             logger.info("run.finished", extra={**self._facts(), "status": str(outcome.status)})
             return True
@@ -267,9 +256,25 @@ class Execution:
         return write_entry(
             outcome,
             fallback=b"{}" if outcome.values is not None else await self._workshop.endings.read_values(run),
-            config=run.kwargs.get("config") or {},
+            config=shown_kwargs(run.kwargs).get("config") or {},
             cancel_known=self._reason is StopReason.CANCEL,
+            opening=self._recorder.opening if self._recorder else self._opening(),
         )
+
+
+async def _stream(
+    graph: Any,  # its overloads tell literal arguments apart, ours come from the request
+    invocation: Invocation,
+    config: RunnableConfig,
+    options: JsonObject,
+    recorder: Recorder,
+) -> None:
+    if "events" in invocation.modes:
+        async for event in graph.astream_events(invocation.graph_input, config, version="v2", **options):
+            recorder.log_event("events", event)
+        return
+    async for _ in graph.astream(invocation.graph_input, config, stream_mode=[], **options):
+        pass  # every event is taken by the hook
 
 
 def _settle(recorder: Recorder) -> Outcome:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 from uuid import UUID, uuid5
 
+from threadline.checkpoints.secrets import without_secrets
 from threadline.runs.commands import read_command
 from threadline.runs.model import Claim, JsonObject, Run
 
@@ -70,7 +71,9 @@ def _make_config(run: Run, *, resumed: bool) -> JsonObject:
         configurable.update(_read_checkpoint(run.kwargs))
     config: JsonObject = {
         "configurable": configurable,
-        "metadata": {**(given.get("metadata") or {}), **run.metadata, **ids, "run_attempt": run.attempt},
+        # Unlike `configurable`, this goes into every checkpoint, event and span.
+        "metadata": without_secrets({**(given.get("metadata") or {}), **run.metadata})
+        | {**ids, "run_attempt": run.attempt},
         "run_id": trace_id(run.run_id, run.attempt),
         "run_name": run.graph_id,
     }

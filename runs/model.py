@@ -184,6 +184,7 @@ class LogRow:
 
 
 # Internal events: recorded for every run, never sent to a client of a run's stream.
+ATTEMPT_STARTED = ".attempt_started"
 NODE_STARTED = ".node_started"
 NODE_FINISHED = ".node_finished"
 INPUT_REQUESTED = ".input_requested"

@@ -1,11 +1,14 @@
 """Owns what an attempt came to, and how that reads in the log, the run and the thread."""
 
+from collections.abc import Set
 from dataclasses import dataclass
+from traceback import format_exception
 from typing import Any
 
 from threadline.checkpoints.buffer import Entry, Finish
+from threadline.checkpoints.secrets import hide
 from threadline.runs.encoding import encode
-from threadline.runs.model import ERROR, RUN_ENDED, JsonObject, RunStatus, ThreadStatus
+from threadline.runs.model import ATTEMPT_STARTED, ERROR, RUN_ENDED, JsonObject, RunStatus, ThreadStatus
 
 INTERRUPT = "__interrupt__"
 
@@ -22,19 +25,33 @@ class Outcome:
     reported: bool = False  # whether the client is told of the error
 
 
-def describe_error(error: BaseException) -> JsonObject:
-    """Return the wire's form of an error: class name and text."""
-    return {"error": type(error).__name__, "message": str(error)}
+def describe_error(error: BaseException, secrets: Set[str] = frozenset()) -> JsonObject:
+    """Return the wire's form of an error: class name, and text without `secrets`."""
+    return {"error": type(error).__name__, "message": hide(str(error), secrets)}
 
 
-def write_entry(outcome: Outcome, *, fallback: bytes, config: JsonObject, cancel_known: bool) -> Entry:
+def without(error: BaseException, secrets: Set[str]) -> BaseException:
+    """Return the error, or a plain one in its stead whose text and trace do not show `secrets`."""
+    if not secrets:
+        return error
+    trace = "".join(format_exception(error))
+    hidden = hide(trace, secrets)
+    return error if hidden == trace else RuntimeError(hidden)
+
+
+def write_entry(
+    outcome: Outcome, *, fallback: bytes, config: JsonObject, cancel_known: bool, opening: JsonObject | None = None
+) -> Entry:
     """Return the entry that ends the run: its last events, statuses and values, committed together.
 
     `fallback` is the JSON text of the thread's values, for an outcome that has none of its own; `config` the run's,
-    which the thread shows without its configurable: secrets may be in there.
+    which the thread shows without its configurable: secrets may be in there. `opening` is of an attempt that came
+    to its end before any node did.
     """
     values = encode_values(outcome.values) if outcome.values is not None else None
     entry = Entry()
+    if opening is not None:
+        entry.add_event(ATTEMPT_STARTED, encode(opening))
     if outcome.reported and outcome.error is not None:
         entry.add_event(ERROR, encode(outcome.error))
     entry.add_event(RUN_ENDED, write_answer(outcome, fallback))

@@ -12,19 +12,23 @@ pinned, and covered by tests of both durabilities.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from threading import get_ident
 from typing import Any
 
+from langchain_core.callbacks import BaseCallbackHandler
 from langgraph.config import get_config
+from langgraph.pregel._messages import StreamMessagesHandler
 from langgraph.pregel.protocol import StreamChunk, StreamProtocol
 
 from threadline.checkpoints.buffer import RunBuffer
 from threadline.checkpoints.run_saver import NO_TASK, RunSaver
+from threadline.checkpoints.secrets import hide, without_secrets
 from threadline.runs.encoding import encode
 from threadline.runs.messages import MessageModes
-from threadline.runs.model import INPUT_REQUESTED, NODE_FINISHED, NODE_STARTED
+from threadline.runs.model import ATTEMPT_STARTED, INPUT_REQUESTED, NODE_FINISHED, NODE_STARTED, JsonObject
 from threadline.runs.past import Past
+from threadline.runs.tokens import TokenMeter
 
 INTERRUPT = "__interrupt__"
 MAX_PENDING_BYTES = 64 * 1024 * 1024  # of one run, while the database takes nothing
@@ -35,7 +39,9 @@ class Recorder:
 
     `modes` are the stream modes the run was created with; lifecycle, interrupts and the last values are kept
     whatever they are. `past` knows what earlier attempts have logged, so that committed work is reported once.
-    `holds` is false where nothing is written while the run goes on (durability exit).
+    `secrets` are kept out of the errors of nodes. `opening` says who makes this attempt; it is logged beside the
+    first node, so that it costs no commit. `holds` is false where nothing is written while the run goes on
+    (durability exit).
     """
 
     def __init__(
@@ -47,6 +53,8 @@ class Recorder:
         subgraphs: bool,
         holds: bool,
         past: Past,
+        secrets: Set[str],
+        opening: JsonObject,
         on_overflow: Callable[[], None],
     ) -> None:
         self._buffer = buffer
@@ -55,7 +63,10 @@ class Recorder:
         self._subgraphs = subgraphs
         self._holds = holds
         self._past = past
+        self._secrets = secrets
         self._on_overflow = on_overflow
+        self.opening: JsonObject | None = opening  # until it is logged
+        self._meter = TokenMeter()
         self._messages = MessageModes(modes, self._log)
         self._ticking: set[str] = set()
         self._write_failed = False
@@ -75,10 +86,14 @@ class Recorder:
         return StreamProtocol(self._take, modes)
 
     @property
-    def wants_messages(self) -> bool:
-        return self._messages.wanted
+    def callbacks(self) -> list[BaseCallbackHandler]:
+        """What has to hear of the run's model calls."""
+        if not self._messages.wanted:
+            return [self._meter]
+        # With `subgraphs` LangGraph keeps a handler that it did not make itself; ours filters by namespace.
+        return [self._meter, StreamMessagesHandler(self._take_message, True)]
 
-    def take_message(self, chunk: StreamChunk) -> None:
+    def _take_message(self, chunk: StreamChunk) -> None:
         """Take what LangGraph's message handler emits; called from any thread."""
         self._in_loop(self._take, chunk)
 
@@ -111,7 +126,8 @@ class Recorder:
                 if self._visible(ns):
                     self._messages.take(ns, value)
             case "checkpoints":
-                self._take_checkpoint("checkpoints", ns, value, value)
+                shown = _without_secrets(value)
+                self._take_checkpoint("checkpoints", ns, shown, shown)
             case "debug":
                 self._take_debug(ns, value)
             case _:
@@ -160,19 +176,34 @@ class Recorder:
         path = "|".join(ns)
         if "triggers" in value:
             self._ticking.add(path)
+            if self.opening is not None:
+                self._log(ATTEMPT_STARTED, self.opening)
+                self.opening = None
             if self._past.starts(value["id"], value["name"]):
-                self._log(NODE_STARTED, {"id": value["id"], "name": value["name"], "ns": list(ns)})
+                if not self._saver.has_result(value["id"]):
+                    self._log(NODE_STARTED, {"id": value["id"], "name": value["name"], "ns": list(ns)})
                 self._emit("tasks", ns, value)
             return
+        value = self._without_secrets(value)
         error = value.get("error")
         interrupts = value.get("interrupts") or []
-        finished = {"id": value["id"], "name": value["name"], "ns": list(ns), "error": error and repr(error)}
+        finished = {"id": value["id"], "name": value["name"], "ns": list(ns), "error": error and _told(error)}
+        if usage := self._meter.take(value["id"]):
+            finished["usage"] = usage
         self._log(NODE_FINISHED, finished, bound=True)
         self._emit("tasks", ns, value, bound=True)
         for interrupt in interrupts:
             self._log(INPUT_REQUESTED, {**interrupt, "task_id": value["id"], "ns": list(ns)}, bound=True)
         if interrupts and not ns:
             self.interrupts[value["id"]] = [{"id": i["id"], "value": i["value"]} for i in interrupts]
+
+    def _without_secrets(self, task: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The task's result, with a text for an error that shows a secret of the run."""
+        if not self._secrets or task.get("error") is None:
+            return task
+        shown = _told(task["error"])
+        hidden = hide(shown, self._secrets)
+        return task if hidden == shown else {**task, "error": hidden}
 
     def _take_checkpoint(self, mode: str, ns: tuple[str, ...], checkpoint: Mapping[str, Any], value: Any) -> None:
         path = "|".join(ns)
@@ -188,11 +219,13 @@ class Recorder:
 
     def _take_debug(self, ns: tuple[str, ...], value: Mapping[str, Any]) -> None:
         if value["type"] == "checkpoint":
-            self._take_checkpoint("debug", ns, value["payload"], value)
+            shown = _without_secrets(value["payload"])
+            self._take_checkpoint("debug", ns, shown, {**value, "payload": shown})
         elif value["type"] == "task" and self._past.knows(value["payload"]["id"]):
             return
         else:
-            self._emit("debug", ns, value, bound=value["type"] == "task_result")
+            shown = {**value, "payload": self._without_secrets(value["payload"])}
+            self._emit("debug", ns, shown, bound=value["type"] == "task_result")
 
     def note_writes(self, ns: str, task_id: str, taken: bool) -> None:
         """The saver took a task's writes, or could not: what reports them follows in this very call."""
@@ -200,6 +233,19 @@ class Recorder:
         if task_id != NO_TASK:
             # From now on `values` of this graph report checkpoints, not the state it was resumed with.
             self._ticking.add(ns)
+
+
+def _told(error: Any) -> str:
+    return error if isinstance(error, str) else repr(error)
+
+
+def _without_secrets(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
+    """A checkpoint's event carries the whole `configurable`; anybody who may read the thread may read the event."""
+    shown = dict(checkpoint)
+    for key in ("config", "parent_config", "metadata"):
+        if shown.get(key):
+            shown[key] = without_secrets(shown[key])
+    return shown
 
 
 def _is_cached(update: Any) -> bool:

@@ -79,15 +79,19 @@ def view_checkpoint(saved: CheckpointTuple | None, reason: str) -> JsonObject:
     """
     if saved is None:
         return _state({}, None, None, None, None)
-    channels = saved.checkpoint["channel_values"]
-    values = {name: value for name, value in channels.items() if not name.startswith(_INTERNAL)}
     return _state(
-        channels.get("__root__", values),
+        visible_values(saved.checkpoint["channel_values"]),
         saved.metadata,
         saved.checkpoint["ts"],
         view_config(saved.config),
         view_config(saved.parent_config),
     ) | {"graph_error": reason}
+
+
+def visible_values(channels: Mapping[str, Any]) -> Any:
+    """Return the state's own values among a checkpoint's, without asking its graph."""
+    values = {name: value for name, value in channels.items() if not name.startswith(_INTERNAL)}
+    return channels.get("__root__", values)
 
 
 def view_interrupts(interrupts: tuple[Interrupt, ...]) -> list[JsonObject]:

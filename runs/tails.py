@@ -7,7 +7,7 @@ at a hole, after a hint from another process, and at every poll the database is 
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Iterable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 from uuid import UUID
 
@@ -95,12 +95,16 @@ class Tails:
 
     async def run(self) -> None:
         """Read for streams that are behind, at once; and for all of them at every poll."""
+        now = asyncio.get_running_loop().time
+        due = now() + self._poll
         while True:
-            try:
-                async with asyncio.timeout(self._poll):
+            with suppress(TimeoutError):
+                async with asyncio.timeout_at(due):
                     await self._behind.wait()
-            except TimeoutError:
+            if now() >= due:
+                # Also while hints never rest: who lost one is found by the poll alone.
                 self._mark_all()
+                due = now() + self._poll
             self._behind.clear()
             waiting = self._collect_behind()
             if not waiting:

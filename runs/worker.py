@@ -19,7 +19,7 @@ from psycopg_pool import PoolTimeout
 from threadline.checkpoints.pool import Pool
 from threadline.checkpoints.statements import load_statements
 from threadline.runs.admission import metadata_row
-from threadline.runs.execution import Execution, Workshop
+from threadline.runs.execution import Execution
 from threadline.runs.model import (
     CancelAction,
     Claim,
@@ -29,6 +29,7 @@ from threadline.runs.model import (
     RunStatus,
     StopReason,
 )
+from threadline.runs.workshop import Workshop
 
 logger = logging.getLogger("threadline.worker")
 

@@ -69,7 +69,7 @@ class _ReportingServer(Server):
 
 
 @contextmanager
-def _serve(app: FastAPI, drain: timedelta = timedelta(seconds=2)) -> Iterator[Served]:
+def serve_app(app: FastAPI, drain: timedelta = timedelta(seconds=2)) -> Iterator[Served]:
     listener = socket()
     listener.bind(("127.0.0.1", 0))
     listener.listen()
@@ -96,7 +96,7 @@ def _serve(app: FastAPI, drain: timedelta = timedelta(seconds=2)) -> Iterator[Se
 @pytest.fixture
 def serve() -> Serve:
     """Serve an application for the length of a `with` block."""
-    return _serve
+    return serve_app
 
 
 def engine_settings(*, executes: bool = True) -> EngineSettings:
@@ -144,7 +144,7 @@ def url(server_dsn: str, template_database: str, registry: Registry) -> Iterator
         connection.execute(
             sql.SQL("create database {} template {}").format(sql.Identifier(name), sql.Identifier(template_database))
         )
-    with _serve(_make_app(make_conninfo(server_dsn, dbname=name), registry)) as served:
+    with serve_app(_make_app(make_conninfo(server_dsn, dbname=name), registry)) as served:
         yield served.url
     with psycopg.connect(server_dsn, autocommit=True) as connection:
         connection.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(name)))

@@ -106,7 +106,7 @@ async def test_workers_killed_at_any_moment_under_load_lose_nothing_and_repeat_n
         async def some_have_ended(least: int) -> bool:
             return bool(await lab.value("select count(*) >= %s from runs where end_seq is not null", least))
 
-        await until(lambda least=ended: some_have_ended(least), "some runs have ended")  # type: ignore[misc]
+        await until(lambda least=ended: some_have_ended(least), "some runs have ended")  # type: ignore[misc]  # a default in a lambda
         doomed.kill()
         ended += 10
         survivor = await lab.start(concurrency=20)

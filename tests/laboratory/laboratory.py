@@ -13,6 +13,7 @@ from uuid import UUID
 import orjson
 import psycopg
 from psycopg import AsyncConnection
+from psycopg.conninfo import conninfo_to_dict
 
 from threadline.checkpoints.pool import Database
 from threadline.graphs.configuration import load_configuration
@@ -56,6 +57,10 @@ class Laboratory:
         self._connection: AsyncConnection[Any] | None = None
         self._folders = 0
 
+    @property
+    def database_name(self) -> str:
+        return str(conninfo_to_dict(self.dsn)["dbname"])
+
     # What runs.
 
     @property
@@ -64,9 +69,10 @@ class Laboratory:
             self._registry = Registry(load_configuration(self.configuration))
         return self._registry
 
-    async def open(self, conninfo: str | None = None, **settings: Any) -> Engine:
+    async def open(self, conninfo: str | None = None, *, pooler: bool = False, **settings: Any) -> Engine:
         """Open an engine in this process, to the end of the test."""
-        opened = open_engine(self.database(conninfo), self.registry, replace(SETTINGS, **settings))
+        database = replace(self.database(conninfo), pooler=pooler)
+        opened = open_engine(database, self.registry, replace(SETTINGS, **settings))
         return await self._stack.enter_async_context(opened)
 
     def database(self, conninfo: str | None = None) -> Database:

@@ -1,0 +1,172 @@
+"""Owns forks: a new thread that begins where another one was, to try something else from there.
+
+The source is only read. Whatever graph made it need not exist any more; to go on, the fork needs it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import orjson
+from psycopg import AsyncConnection
+
+from threadline.checkpoints.pool import Pool
+from threadline.checkpoints.statements import load_statements
+from threadline.replay.edits import Edit, apply_edits
+from threadline.replay.snapshots import snapshot
+from threadline.replay.steps import find_namespace, read_step
+from threadline.replay.values import read_blob, to_json
+from threadline.runs.encoding import encode
+from threadline.runs.errors import CheckpointNotFound, Invalid
+from threadline.runs.identity import uuid7
+from threadline.runs.metadata import encode_metadata, refuse_unstorable
+from threadline.runs.model import JsonObject, ThreadStatus
+
+_SQL = load_statements("threadline.replay", "fork.sql")
+
+ORIGIN = "forked_from"  # the key of a fork's metadata that names the thread and the checkpoint it began at
+
+
+@dataclass(frozen=True, slots=True)
+class Fork:
+    """A fork as it begins: its own thread, and where it comes from."""
+
+    thread_id: UUID
+    forked_from: JsonObject
+    status: ThreadStatus
+
+    def view(self) -> JsonObject:
+        """Return the fork as JSON-able values."""
+        return {"thread_id": self.thread_id, ORIGIN: self.forked_from, "status": self.status}
+
+
+@dataclass(frozen=True, slots=True)
+class _Origin:
+    """What the source says: the path to the checkpoint, newest first, and whether it was gone on from."""
+
+    path: list[str]
+    is_tip: bool
+    goes_on: bool
+
+
+async def fork(pool: Pool, source: UUID, checkpoint_id: str | None = None, edits: Sequence[Edit] = ()) -> Fork:
+    """Make a new thread out of the source's past up to a checkpoint of its root graph, the latest unless one is named.
+
+    At a checkpoint that was gone on from, the fork is what the thread was before: an open question is open again, and
+    no later result is in it. Runs on the source go on meanwhile: all is read as of one moment. Raises ThreadNotFound,
+    CheckpointNotFound, and Invalid for an edit that cannot be or a state that cannot be told.
+    """
+    refuse_unstorable(checkpoint_id, "the checkpoint's id")
+    target = uuid7()
+    async with snapshot(pool, source, writes=True) as connection:
+        if checkpoint_id is None:
+            checkpoint_id = (await read_step(connection, source)).checkpoint_id
+        origin = await _find_origin(connection, source, checkpoint_id)
+        await _copy(connection, source, target, origin)
+        step = await read_step(connection, target, checkpoint_id) if edits else None
+        if step is not None:
+            await apply_edits(connection, target, checkpoint_id, edits, step.partial)
+        came_from: JsonObject = {"thread_id": str(source), "checkpoint_id": checkpoint_id}
+        if edits:
+            came_from["set"] = {edit.pointer: edit.value for edit in edits}
+        status = await _settle(connection, source, target, origin, came_from, edited=bool(edits))
+    return Fork(target, came_from, status)
+
+
+async def _find_origin(connection: AsyncConnection[Any], source: UUID, checkpoint_id: str) -> _Origin:
+    cursor = await connection.execute(_SQL["path"], {"source": source, "checkpoint_id": checkpoint_id})
+    rows = await cursor.fetchall()
+    if not rows:
+        namespace = await find_namespace(connection, source, checkpoint_id)
+        if namespace is None:
+            raise CheckpointNotFound(source, checkpoint_id)
+        raise Invalid(
+            f"Checkpoint {checkpoint_id} is one of the subgraph {namespace!r}. Name the checkpoint of the thread's own "
+            "graph from which that subgraph was called: the fork takes the subgraph's along."
+        )
+    _refuse_mixed(rows)
+    return _Origin([row[0] for row in rows], is_tip=rows[0][3] == 0, goes_on=rows[0][4])
+
+
+def _refuse_mixed(rows: Sequence[tuple[Any, ...]]) -> None:
+    """A DeltaChannel is the sum of its ancestors' writes, which do not say to which of several successors they led."""
+    for channel in rows[0][2] or {}:
+        if channel in (rows[0][1] or {}):
+            continue
+        for checkpoint_id, inline, _, successors, _ in rows[1:]:
+            if successors > 1:
+                raise Invalid(
+                    f"The state cannot be told: {channel!r} is a DeltaChannel, and checkpoint {checkpoint_id} before "
+                    "this one was gone on from more than once. Fork at that checkpoint or an earlier one."
+                )
+            if channel in (inline or {}):
+                break
+
+
+async def _copy(connection: AsyncConnection[Any], source: UUID, target: UUID, origin: _Origin) -> None:
+    parameters = {
+        "source": source,
+        "target": target,
+        "checkpoint_id": origin.path[0],
+        "path": origin.path,
+        "next": [None, *origin.path[:-1]],
+        "is_tip": origin.is_tip,
+    }
+    for name in ("create_thread", "copy_root", "copy_subgraphs", "copy_blobs", "copy_writes"):
+        await connection.execute(_SQL[name], parameters)
+
+
+async def _settle(
+    connection: AsyncConnection[Any],
+    source: UUID,
+    target: UUID,
+    origin: _Origin,
+    came_from: JsonObject,
+    *,
+    edited: bool,
+) -> ThreadStatus:
+    """Make the thread say what its last checkpoint means; where that is the source's own end, what the source says."""
+    cursor = await connection.execute(_SQL["source"], {"source": source})
+    row = await cursor.fetchone()
+    assert row is not None
+    metadata, config, status, values, interrupts, error, inflight = row
+    if not (origin.is_tip and inflight == 0):
+        asked = await _questions(connection, target, origin.path[0])
+        interrupts, error = encode(asked).decode(), None
+        is_open = asked or origin.goes_on or origin.is_tip
+        status = ThreadStatus.INTERRUPTED if is_open else ThreadStatus.IDLE
+    if edited or not (origin.is_tip and inflight == 0):
+        values = encode((await read_step(connection, target, origin.path[0])).values).decode()
+    settled = {
+        "target": target,
+        "metadata": encode_metadata({**metadata, ORIGIN: came_from}),
+        "config": encode(config).decode(),
+        "status": status,
+        "values": values,
+        "interrupts": interrupts,
+        "error": error,
+    }
+    await connection.execute(_SQL["settle_thread"], settled)
+    return ThreadStatus(status)
+
+
+async def _questions(connection: AsyncConnection[Any], target: UUID, checkpoint_id: str) -> JsonObject:
+    cursor = await connection.execute(_SQL["questions"], {"target": target, "checkpoint_id": checkpoint_id})
+    asked: JsonObject = {}
+    for task_id, kind, blob in await cursor.fetchall():
+        found = read_blob(kind, blob)
+        for each in found if isinstance(found, list | tuple) else [found]:
+            question = {"id": getattr(each, "id", None), "value": to_json(getattr(each, "value", each))}
+            asked.setdefault(task_id, []).append(question)
+    return asked
+
+
+def parse_edits(texts: Sequence[str]) -> list[Edit]:
+    """Read `path=value` each. Raises Invalid."""
+    return [Edit.parse(text) for text in texts]
+
+
+def read_edits(values: JsonObject) -> list[Edit]:
+    """Return the edits of a JSON object of path to value."""
+    return [Edit.at(where, orjson.loads(encode(value))) for where, value in values.items()]
