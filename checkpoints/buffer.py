@@ -198,9 +198,9 @@ class RunBuffer:
             return
         if self._fenced_out is not None:
             raise self._fenced_out
-        if entry.waiter is None:
+        if entry.waiter is None or entry.waiter.cancelled():
             entry.waiter = asyncio.get_running_loop().create_future()
-        await asyncio.shield(entry.waiter)
+        await entry.waiter
 
     def take(self, max_bytes: int, max_rows: int) -> list[Entry]:
         """Remove and return entries from the front, at least one if one is ready, within the limits."""

@@ -11,5 +11,6 @@ insert into writers (writer_id, batch) values (%(writer_id)s, %(batch)s) on conf
 select batch from writers where writer_id = %(writer_id)s for update
 
 -- name: use_generic_plan
--- The flush is planned once: its plan does not depend on the arrays, planning it costs more than running it.
-set plan_cache_mode = force_generic_plan
+-- The flush is planned once: its plan does not depend on the arrays, planning it costs more than running it. On
+-- tables that were empty then, that plan would scan them for as long as the connection lives.
+select set_config('plan_cache_mode', 'force_generic_plan', false), set_config('enable_seqscan', 'off', false)

@@ -87,9 +87,11 @@ class Lane:
         while True:
             await self._wake.wait()
             self._wake.clear()
+            await asyncio.sleep(0)  # whoever is ready to write, too, travels with this batch
             while shares := self._collect():
                 await self._commit(shares)
                 self._send_home(shares)
+                await asyncio.sleep(0)
             if not self._dirty:
                 self._idle.set()
 

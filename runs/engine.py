@@ -35,6 +35,7 @@ from threadline.runs.model import LogRow
 from threadline.runs.queue import Queue
 from threadline.runs.serializers import Serializers
 from threadline.runs.states import States
+from threadline.runs.sweep import Sweep
 from threadline.runs.tails import Tails
 from threadline.runs.takeover import Takeover
 from threadline.runs.threads import Threads
@@ -178,6 +179,7 @@ class _Parts:
             work["worker/claim"] = self.worker.claim_for_ever()
             work["worker/cancel"] = self.worker.cancel_for_ever()
             work["takeover"] = self._make_takeover().watch_for_ever()
+            work["sweep"] = Sweep(self._pool).sweep_for_ever()
         return work
 
     def _make_takeover(self) -> Takeover:
@@ -189,7 +191,6 @@ class _Parts:
             lease=self._settings.lease,
             poll=self._settings.poll,
             max_attempts=self._settings.max_attempts,
-            delete_thread=self.threads.delete,
             on_released=self.worker.wake,
         )
 

@@ -174,6 +174,10 @@ class LogRow:
     contents: list[tuple[str, int, int]]
     payload: bytes
 
+    def ends(self, run_id: UUID) -> bool:
+        """Whether this row holds the end of that run; nothing of a run comes behind its end."""
+        return self.run_id == run_id and self.contents[-1][0] == RUN_ENDED
+
     def events(self, after: int = 0) -> Iterator[LogEvent]:
         """Yield the events with a number greater than `after`."""
         start = 0

@@ -347,9 +347,3 @@ where h.thread_id = %(thread_id)s
 -- name: count_pending
 -- How many runs wait, for the limit on them.
 select count(*) from runs where status = 'pending' and due_at <= clock_timestamp()
-
--- name: sweep
--- Threads of stateless runs whose time is over; deleted one by one through the same door as any thread.
-select thread_id from threads
-where expires_at is not null and expires_at < clock_timestamp()
-order by expires_at limit 500

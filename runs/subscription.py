@@ -86,6 +86,21 @@ class Subscription:
         return not self._lagging and not self._gone
 
 
+class EndSubscription(Subscription):
+    """A reader that waits for one run's end only: it is not woken for, and does not keep, what comes before."""
+
+    def __init__(self, thread_id: UUID, run_id: UUID, cursor: int, on_behind: asyncio.Event) -> None:
+        super().__init__(thread_id, cursor, on_behind)
+        self._run_id = run_id
+
+    def offer(self, row: LogRow) -> None:
+        """Take the row that ends the run; of others remember only that they were seen."""
+        if row.last_seq > self.cursor >= row.first_seq - 1 and not row.ends(self._run_id):
+            self.cursor = row.last_seq
+        else:
+            super().offer(row)
+
+
 class RecentRows:
     """The last rows this process committed, per thread, so that a stream opened a moment later needs no read."""
 

@@ -9,6 +9,7 @@ import logging
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
+from typing import TypeVar
 from uuid import UUID
 
 from psycopg import Error
@@ -18,9 +19,11 @@ from threadline.checkpoints.pool import Pool
 from threadline.checkpoints.statements import load_statements
 from threadline.runs.errors import CursorTrimmed, ThreadGone, ThreadNotFound
 from threadline.runs.model import RUN_ENDED, LogRow, Run
-from threadline.runs.subscription import RecentRows, Subscription
+from threadline.runs.subscription import EndSubscription, RecentRows, Subscription
 
 logger = logging.getLogger("threadline.tails")
+
+S = TypeVar("S", bound=Subscription)
 
 PAGE_ROWS = 256  # rows one read takes per stream
 _SQL = load_statements("threadline.runs", "log.sql")
@@ -42,7 +45,12 @@ class Tails:
 
         Raises ThreadNotFound, and CursorTrimmed when events behind `after` are no longer kept.
         """
-        subscription = Subscription(thread_id, after, self._behind)
+        async with self._subscribe(Subscription(thread_id, after, self._behind)) as subscription:
+            yield subscription
+
+    @asynccontextmanager
+    async def _subscribe(self, subscription: S) -> AsyncIterator[S]:
+        thread_id = subscription.thread_id
         self._subscriptions.setdefault(thread_id, set()).add(subscription)
         try:
             await self._catch_up(subscription)
@@ -64,11 +72,12 @@ class Tails:
         """
         if run.status.is_final:
             return await self._read_end(run)
+        end = EndSubscription(run.thread_id, run.run_id, run.start_seq, self._behind)
         try:
-            async with self.follow(run.thread_id, run.start_seq) as subscription:
+            async with self._subscribe(end) as subscription:
                 while True:
                     for row in await subscription.next_rows(60.0):
-                        if row.run_id == run.run_id and row.contents[-1][0] == RUN_ENDED:
+                        if row.ends(run.run_id):
                             return row.payload[len(row.payload) - row.contents[-1][1] :]
         except (ThreadGone, ThreadNotFound):
             return None

@@ -1,8 +1,8 @@
-"""Owns looking after what others left: runs of dead processes, threads whose time is over, rows nobody needs."""
+"""Owns taking over from dead processes: their runs go on elsewhere, or end where they must."""
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
@@ -14,20 +14,17 @@ from psycopg_pool import PoolTimeout
 from threadline.checkpoints.pool import Pool
 from threadline.checkpoints.statements import load_statements
 from threadline.runs.endings import Abandoned, Endings
-from threadline.runs.errors import RunError
 from threadline.runs.hints import Hints
 
 logger = logging.getLogger("threadline.takeover")
 
 _QUEUE = load_statements("threadline.runs", "queue.sql")
 _LEASE = load_statements("threadline.runs", "lease.sql")
-_ENDINGS = load_statements("threadline.runs", "endings.sql")
-SWEEP_EVERY = 10.0  # seconds
 
 
 @dataclass(frozen=True, slots=True)
 class Takeover:
-    """Takes up what dead processes left, once a poll, and sweeps now and then."""
+    """Takes up what dead processes left, once a poll."""
 
     process_id: UUID
     pool: Pool
@@ -36,20 +33,14 @@ class Takeover:
     lease: timedelta
     poll: timedelta
     max_attempts: int
-    delete_thread: Callable[[UUID], Awaitable[None]]
     on_released: Callable[[], None]
 
     async def watch_for_ever(self) -> None:
         """Look at every poll."""
-        loop = asyncio.get_running_loop()
-        sweep_at = loop.time() + SWEEP_EVERY
         while True:
             await asyncio.sleep(self.poll.total_seconds())
             try:
                 await self.look()
-                if loop.time() >= sweep_at:
-                    sweep_at = loop.time() + SWEEP_EVERY
-                    await self.sweep()
             except (Error, PoolTimeout, OSError) as error:
                 logger.warning("takeover.retry", extra={"error": repr(error)})
 
@@ -79,20 +70,6 @@ class Takeover:
             await self.endings.end_abandoned(abandoned)
         except (Error, PoolTimeout, OSError) as error:
             logger.warning("takeover.not_ended", extra={"run_id": str(abandoned.run_id), "error": repr(error)})
-
-    async def sweep(self) -> None:
-        """Delete the threads of stateless runs whose time is over, and rows of the long dead."""
-        async with self.pool.connection() as connection:
-            cursor = await connection.execute(_QUEUE["sweep"])
-            expired = [row[0] for row in await cursor.fetchall()]
-            await connection.execute(_LEASE["forget_dead"])
-            await connection.execute(_LEASE["forget_writers"])
-            await connection.execute(_ENDINGS["forget_bases"])
-        for thread_id in expired:
-            try:
-                await self.delete_thread(thread_id)
-            except RunError as error:
-                logger.debug("sweep.skipped", extra={"thread_id": str(thread_id), "error": str(error)})
 
 
 async def _fetch_value(connection: AsyncConnection[TupleRow], name: str, process_id: UUID) -> int:

@@ -63,6 +63,7 @@ class Worker:
         self._limits = limits
         self._on_events = on_events
         self._reserved = 0
+        self._starved = False  # whether somebody found no place since the last claim
         self._stopping = False
         self._executions: dict[UUID, Execution] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -83,6 +84,7 @@ class Worker:
     def reserve(self) -> bool:
         """Set a place aside if there is one."""
         if self.room == 0:
+            self._starved = True
             return False
         self._reserved += 1
         return True
@@ -174,7 +176,8 @@ class Worker:
                 del self._executions[run.run_id]
             if not self._executions:
                 self._empty.set()
-            self._work.set()
+            if self._starved:
+                self._work.set()
 
     async def _hand_back(self, claim: Claim, delay: float) -> None:
         """Return the run to the queue, if it is still ours to return; the fence decides."""
@@ -204,7 +207,8 @@ class Worker:
     async def _claim(self) -> float | None:
         """Claim as much as there is room for; returns the seconds after which to look again, at most a poll."""
         room = min(self.room, 64)
-        if room == 0:
+        self._starved = room == 0
+        if self._starved:
             return None
         self._reserved += room
         claims: list[tuple[Claim, int]] = []

@@ -161,7 +161,7 @@ async def test_of_a_finish_and_a_cancel_at_once_exactly_one_wins(lab: Laboratory
         await lab.until_traced(folder, "c started")
         open_gate(folder, "c")
         if number % 2:
-            await until(lambda folder=folder: trace(folder)["c done"], "the last node is done")  # type: ignore[misc]
+            await until(lambda folder=folder: trace(folder)["c done"], "the last node is done")  # type: ignore[misc]  # a default in a lambda
         for _ in range(number % 4):
             await asyncio.sleep(0.001)
         try:

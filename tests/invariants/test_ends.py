@@ -123,3 +123,28 @@ async def test_a_stopping_process_lets_short_runs_finish_and_long_ones_come_to_a
     await worker.tails.result(long)
     assert trace(folders["long"])["b started"] == 2  # it did not come to its superstep's end in time
     assert trace(folders["long"])["a done"] == 1
+
+
+@pytest.mark.parametrize("durability", ["sync", "async"])
+async def test_one_run_of_a_hundred_whose_value_the_database_refuses_is_the_only_one_to_fail(
+    lab: Laboratory, durability: str
+) -> None:
+    await lab.rows(
+        "alter table checkpoint_blobs add constraint no_poison check (position('poison'::bytea in blob) = 0)"
+    )
+    engine = await lab.open(concurrency=100)
+    folder = lab.make_folder()
+    requests = [
+        lab.request("giving", **given(folder, value=["poison" if number == 42 else "fine"]), durability=durability)
+        for number in range(100)
+    ]
+    runs = await asyncio.gather(*map(engine.queue.create, requests))
+    await asyncio.gather(*map(engine.tails.result, runs))
+    statuses = [(await engine.queue.get(run.thread_id, run.run_id)).status for run in runs]
+    assert [number for number, status in enumerate(statuses) if status is not RunStatus.SUCCESS] == [42]
+    poisoned = await engine.queue.get(runs[42].thread_id, runs[42].run_id)
+    assert poisoned.status is RunStatus.ERROR
+    assert poisoned.error is not None
+    assert poisoned.error["error"] == "CheckViolation"
+    for run in runs:
+        assert (await lab.log(run.thread_id))[-1].name == ".run_ended"

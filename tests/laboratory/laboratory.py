@@ -131,6 +131,11 @@ class Laboratory:
         self._stack.push_async_callback(connection.close)
         return connection
 
+    async def reconnect(self) -> None:
+        """Look through a new connection from now on; the server was away."""
+        if self._connection is not None:
+            await self._connection.close()
+
     async def rows(self, statement: str, *parameters: Any) -> list[Any]:
         if self._connection is None or self._connection.closed:
             self._connection = await self.connect("test/rows")

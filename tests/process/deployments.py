@@ -94,8 +94,9 @@ class Deployment:
             return await cursor.fetchall() if cursor.description is not None else []
 
     async def close(self) -> None:
-        """End everything that was started."""
+        """End everything that was started, and show what it said, should somebody want to know."""
         for program in self.programs:
+            print(program.output.name, program.said()[-20_000:], sep="\n")
             if program.process.poll() is None:
                 program.kill()
         for pid in self._postgres():

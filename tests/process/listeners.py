@@ -89,6 +89,18 @@ class Listener:
         """The attempts that its `metadata` events announced, in order."""
         return [part.data["attempt"] for part in self.parts if part.name == "metadata"]
 
+    def reporting_attempts(self) -> dict[str, int]:
+        """The attempt in which each piece of work was reported, by what it added to the log."""
+        found: dict[str, int] = {}
+        attempt = 0
+        for part in self.parts:
+            if part.name == "metadata":
+                attempt = part.data["attempt"]
+            elif part.mode == "updates":
+                # A subgraph reports once more what its nodes have reported.
+                found |= {update["log"][-1]: attempt for node, update in part.data.items() if node != "sub"}
+        return found
+
     def attempt(self, number: int) -> list[Part]:
         """What came between the `metadata` event of that attempt and the next one's."""
         starts = [position for position, part in enumerate(self.parts) if part.name == "metadata"]

@@ -14,6 +14,7 @@ from threadline.graphs.registry import Registry
 from threadline.runs import recorder
 from threadline.runs.errors import NothingToCancel, RunNotFound, ThreadBusy
 from threadline.runs.model import CancelAction, MultitaskStrategy, Run
+from threadline.runs.sweep import Sweep
 from threadline.tests.runs.life_world import World, eventually, load_graphs, open_world
 
 
@@ -29,8 +30,8 @@ async def world(database: Database, registry: Registry) -> AsyncIterator[World]:
 
 
 def kill_worker_of(database: Database, run: Run) -> None:
-    """Let the run belong to a process that died: its lease has passed and it will never write again."""
-    with psycopg.connect(database.conninfo, autocommit=True) as connection:
+    """Let the run belong to a process that died, in one moment: its lease has passed and it never writes again."""
+    with psycopg.connect(database.conninfo) as connection:
         connection.execute("update runs set process_id = %s where run_id = %s", [uuid4(), run.run_id])
         connection.execute("update thread_heads set epoch = epoch + 1 where thread_id = %s", [run.thread_id])
 
@@ -265,10 +266,19 @@ async def test_a_stopping_worker_hands_its_runs_back(database: Database, registr
 
 
 async def test_the_thread_of_a_stateless_run_is_swept(world: World) -> None:
+    kept = await world.start("steps")
     run = await world.start("steps", hidden_thread=True)
+    await world.answer(kept)
     await world.answer(run)
     threads: list[UUID] = [thread.thread_id for thread in await world.engine.threads.search()]
-    assert run.thread_id not in threads
+    assert threads == [kept.thread_id]
     with psycopg.connect(world.database.conninfo, autocommit=True) as connection:
-        row = connection.execute("select expires_at > clock_timestamp() from threads").fetchone()
+        row = connection.execute(
+            "select expires_at > clock_timestamp() from threads where thread_id = %s", [run.thread_id]
+        ).fetchone()
         assert row == (True,)
+        connection.execute("update threads set expires_at = clock_timestamp() where hidden")
+        await Sweep(world.engine.pool).sweep()
+        for table in ("threads", "thread_heads", "runs", "run_events", "checkpoints", "checkpoint_blobs"):
+            rows = connection.execute(f"select distinct thread_id::text from {table}").fetchall()
+            assert rows == [(str(kept.thread_id),)]

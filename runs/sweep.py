@@ -1,0 +1,52 @@
+"""Owns clearing away what nobody needs any more: threads of stateless runs, rows of the long dead."""
+
+import asyncio
+import logging
+from dataclasses import dataclass
+
+from psycopg import Error
+from psycopg_pool import PoolTimeout
+
+from threadline.checkpoints.pool import Pool
+from threadline.checkpoints.statements import load_statements
+
+logger = logging.getLogger("threadline.sweep")
+
+_SQL = load_statements("threadline.runs", "sweep.sql")
+_LEASE = load_statements("threadline.runs", "lease.sql")
+_ENDINGS = load_statements("threadline.runs", "endings.sql")
+
+EVERY = 10.0  # seconds
+BATCH = 500  # threads in one transaction
+
+
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    """Sweeps now and then, until nothing is left to sweep; processes that sweep at once take different threads."""
+
+    pool: Pool
+
+    async def sweep_for_ever(self) -> None:
+        """Sweep every few seconds."""
+        while True:
+            await asyncio.sleep(EVERY)
+            try:
+                await self.sweep()
+            except (Error, PoolTimeout, OSError) as error:
+                logger.warning("sweep.retry", extra={"error": repr(error)})
+
+    async def sweep(self) -> None:
+        """Delete the threads of stateless runs whose time is over, and rows of the long dead."""
+        while await self._sweep_threads() == BATCH:
+            continue  # there may be more
+        async with self.pool.connection() as connection:
+            for statement in (_LEASE["forget_dead"], _LEASE["forget_writers"], _ENDINGS["forget_bases"]):
+                await connection.execute(statement)
+
+    async def _sweep_threads(self) -> int:
+        async with self.pool.connection() as connection, connection.transaction():
+            cursor = await connection.execute(_SQL["take_expired"], {"batch": BATCH})
+            expired = [row[0] for row in await cursor.fetchall()]
+            if expired:
+                await connection.execute(_SQL["delete_threads"], {"thread_ids": expired})
+        return len(expired)
