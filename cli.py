@@ -82,8 +82,14 @@ def _make_parser() -> argparse.ArgumentParser:
     _add(commands, "api", _api, ("host", "port", "config", "data-dir"), "serve the API only; workers execute the runs")
     _add(commands, "worker", _worker, ("config", "data-dir"), "execute runs only, without a port")
     _add(commands, "migrate", _migrate, ("config", "data-dir"), "bring the database's schema up to date")
+    serve = commands.choices["serve"]
+    serve.add_argument(
+        "--local-model", action="store_true", help="let a small model of this machine write the answers, with no key"
+    )
     ingest = _add(commands, "ingest", _ingest, ("config", "data-dir"), "put documents into the assistant's index")
-    ingest.add_argument("paths", metavar="PATH", nargs="+", type=Path, help="a file or folder of Markdown and text")
+    ingest.add_argument(
+        "paths", metavar="PATH", nargs="+", type=Path, help="a file or folder of Markdown, HTML, text and PDF"
+    )
     _add_past(commands)
     demo = _add(commands, "demo", _demo, (), "play the life of a run through HTTP, and exit")
     demo.add_argument("--docs", metavar="PATH", type=Path, help="your own documents instead of the project's")
@@ -183,7 +189,7 @@ def _serve(options: argparse.Namespace) -> None:
 
     setup = _set_up(options)
     _warn_of_keys(setup.configuration)
-    serve(setup.settings, setup.flags)
+    serve(setup.settings, setup.flags, local_model=options.local_model)
 
 
 def _child(options: argparse.Namespace) -> None:

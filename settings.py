@@ -38,6 +38,7 @@ from threadline.environment import (
 __all__ = [
     "ApiSettings",
     "DatabaseSettings",
+    "FetchSettings",
     "ModelSettings",
     "ServerSettings",
     "Settings",
@@ -146,8 +147,29 @@ class ModelSettings(Section):
     openai_api_key: Annotated[Secret, variables("OPENAI_API_KEY")] = None
     # For servers that speak the same protocol; unset, the client library's own address.
     openai_base_url: Annotated[HttpUrl, variables("OPENAI_BASE_URL")] = None
-    # Small and cheap: planning with three tools needs no more.
+    # Small and cheap: planning with a few tools needs no more.
     name: Annotated[Name, variables("MODEL")] = "gpt-4o-mini"
+    # Whoever names two models can do without one for a while.
+    fallback: Annotated[Name | None, variables("MODEL_FALLBACK")] = None
+    # Long thinking before the first word is normal; a minute of it is a stall.
+    timeout: Annotated[Interval, variables("MODEL_TIMEOUT_SECONDS")] = timedelta(seconds=60)
+    # Retries and the fallback must fit in, and nobody waits longer for an answer.
+    deadline: Annotated[Interval, variables("MODEL_DEADLINE_SECONDS")] = timedelta(seconds=300)
+    # Small models hold no more; what is older is summarised.
+    context_tokens: Annotated[Count, variables("MODEL_CONTEXT_TOKENS")] = 32_000
+    # A turn with six steps and long sources stays under it; a loop does not. Runs may set their own.
+    max_tokens_per_run: Annotated[Count, variables("MODEL_MAX_TOKENS_PER_RUN")] = 100_000
+    # Words alone find much; meanings cost a call for each search, and pgvector.
+    embedding: Annotated[Name | None, variables("EMBEDDING_MODEL")] = None
+    # Off: a model of any size worth paying for calls tools better than rules do.
+    answers_only: Annotated[Flag, variables("MODEL_ANSWERS_ONLY")] = False
+
+
+class FetchSettings(Section):
+    """What the shipped workflow's web page tool may reach."""
+
+    # Off: a page could name an address inside, and the answer would tell what is there.
+    allow_loopback: Annotated[Flag, variables("THREADLINE_FETCH_LOOPBACK")] = False
 
 
 class TracingSettings(Section):
@@ -190,6 +212,7 @@ class Settings:
     worker: WorkerSettings = field(default_factory=WorkerSettings)
     api: ApiSettings = field(default_factory=ApiSettings)
     model: ModelSettings = field(default_factory=ModelSettings)
+    fetch: FetchSettings = field(default_factory=FetchSettings)
     tracing: TracingSettings = field(default_factory=TracingSettings)
 
 
@@ -223,6 +246,7 @@ def load_settings(
         worker=worker,
         api=environment.read(ApiSettings),
         model=environment.read(ModelSettings),
+        fetch=environment.read(FetchSettings),
         tracing=environment.read(TracingSettings),
     )
     environment.reject_misspelt()

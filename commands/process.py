@@ -20,9 +20,10 @@ from threadline.api.app import create_app
 from threadline.api.server import Server
 from threadline.checkpoints.pool import Database
 from threadline.commands.databases import await_database
+from threadline.commands.semantics import chosen_embedder
 from threadline.commands.stopping import run_until_stopped
 from threadline.commands.traces import trace_folder
-from threadline.graphs.assistant import documents, model
+from threadline.graphs.assistant import documents, fetching, model
 from threadline.graphs.configuration import Configuration
 from threadline.graphs.registry import Registry
 from threadline.runs.engine import Engine, EngineSettings, open_engine
@@ -51,16 +52,33 @@ def run_process(
 
     Raises CommandFailed or MigrationError when it cannot start.
     """
-    registry = load_graphs(settings.model, configuration)
+    registry = load_graphs(settings, configuration)
     run_until_stopped(_live(settings, registry, database, duties, on_ready), loop_factory=new_event_loop)
 
 
-def load_graphs(settings: ModelSettings, configuration: Configuration) -> Registry:
-    """Import the graphs, after choosing the model of the shipped one. Called outside of an event loop."""
-    key = settings.openai_api_key
-    online = key and model.ModelSettings(key.get_secret_value(), settings.name, settings.openai_base_url)
-    model.configure(online or None)
+def load_graphs(settings: Settings, configuration: Configuration) -> Registry:
+    """Import the graphs, after setting up the shipped one. Called outside of an event loop."""
+    model.configure(
+        _online(settings.model),
+        model.TokenSettings(settings.model.context_tokens, settings.model.max_tokens_per_run),
+    )
+    fetching.configure(fetching.FetchSettings(allow_loopback=settings.fetch.allow_loopback))
     return Registry(configuration)
+
+
+def _online(settings: ModelSettings) -> model.ModelSettings | None:
+    """How the model is reached; None without a key."""
+    if settings.openai_api_key is None:
+        return None
+    return model.ModelSettings(
+        api_key=settings.openai_api_key.get_secret_value(),
+        model=settings.name,
+        base_url=settings.openai_base_url,
+        fallback=settings.fallback,
+        timeout=settings.timeout,
+        deadline=settings.deadline,
+        answers_only=settings.answers_only,
+    )
 
 
 def graph_facts() -> Mapping[str, str]:
@@ -88,7 +106,7 @@ async def _open_engine(
     try:
         async with open_engine(database, registry, _engine_settings(settings, executes=executes)) as engine:
             # No other task has had a turn since the engine opened, so no run is without it.
-            documents.connect(engine.pool)
+            documents.connect(engine.pool, chosen_embedder(settings.model))
             yield engine
     finally:
         documents.disconnect()

@@ -5,7 +5,8 @@ Started top-down as nested blocks, stopped bottom-up: children drain, then Postg
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from socket import socket
 from typing import TYPE_CHECKING
@@ -14,6 +15,7 @@ from threadline.checkpoints.migrate import migrate
 from threadline.commands.banner import print_banner
 from threadline.commands.children import Children
 from threadline.commands.databases import OpenDatabase, own_database
+from threadline.commands.exits import CommandFailed
 from threadline.commands.link import Orders
 from threadline.commands.listener import ALL_ADDRESSES, listen, url_of
 from threadline.commands.stopping import run_together, run_until_stopped
@@ -29,20 +31,24 @@ STOP_MARGIN = timedelta(seconds=10)
 RESTART_PAUSE = timedelta(seconds=1)
 
 
-def serve(settings: Settings, flags: Mapping[str, str]) -> None:
+def serve(settings: Settings, flags: Mapping[str, str], *, local_model: bool = False) -> None:
     """Serve until a signal; `flags` are what the children's settings are read with, too.
 
+    With `local_model` a process of this machine writes the shipped workflow's answers.
     Raises CommandFailed or MigrationError.
     """
     with listen(settings.server.host, settings.server.port) as listener:
-        run_until_stopped(_serve(settings, flags, listener))
+        run_until_stopped(_serve(settings, flags, listener, local_model=local_model))
 
 
-async def _serve(settings: Settings, flags: Mapping[str, str], listener: socket) -> None:
-    async with own_database(settings.database, settings.server.workers) as found:
+async def _serve(settings: Settings, flags: Mapping[str, str], listener: socket, *, local_model: bool) -> None:
+    async with (
+        _local_model(wanted=local_model) as of_the_model,
+        own_database(settings.database, settings.server.workers) as found,
+    ):
         await migrate(found.database)
         conninfo = found.database.conninfo if found.server else None
-        orders = Orders(listener.fileno(), flags, conninfo)
+        orders = Orders(listener.fileno(), {**flags, **of_the_model}, conninfo)
         patience = settings.worker.drain + settings.tracing.flush + STOP_MARGIN
         children = Children(orders, settings.server.workers, patience)
         works = {
@@ -61,6 +67,30 @@ async def _hold(listener: socket) -> None:
         await asyncio.Event().wait()
     finally:
         listener.close()
+
+
+@asynccontextmanager
+async def _local_model(*, wanted: bool) -> AsyncIterator[Mapping[str, str]]:
+    """Serve the local model if it is wanted; the settings that lead the children to it."""
+    if not wanted:
+        yield {}
+        return
+    from threadline.graphs.assistant.local_model import NoLocalModel, start_local_model
+
+    try:
+        async with start_local_model() as model:
+            logger.info("local_model.started", extra={"pid": model.pid, "url": model.base_url})
+            yield {
+                "OPENAI_BASE_URL": model.base_url,
+                "OPENAI_API_KEY": model.api_key,
+                "MODEL": model.name,
+                "MODEL_FALLBACK": "",
+                "EMBEDDING_MODEL": "",
+                "MODEL_CONTEXT_TOKENS": str(model.context_tokens // 2),
+                "MODEL_ANSWERS_ONLY": "true",
+            }
+    except NoLocalModel as error:
+        raise CommandFailed(str(error)) from None
 
 
 async def _announce(children: Children, settings: Settings, url: str, found: OpenDatabase) -> None:

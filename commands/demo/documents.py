@@ -1,17 +1,17 @@
 """Owns which documents the demo reads, and a question that they answer."""
 
-import re
+import asyncio
 from dataclasses import dataclass
 from pathlib import Path
 
 import threadline
 from threadline.commands.exits import CommandFailed
+from threadline.graphs.assistant.files import READABLE, read_file
+from threadline.graphs.assistant.passages import UnreadableDocument
 
 _ROOT = Path(threadline.__file__).parent
 _OWN = (Path("README.md"), Path("docs"))
 _OWN_QUESTION = "Why does the lease belong to the process?"
-_HEADING = re.compile(r"^#{1,6}\s+(.+?)\s*#*$", re.MULTILINE)
-_READABLE = {".md", ".markdown", ".txt"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,10 +34,14 @@ def choose_documents(path: Path | None) -> Documents:
 
 
 def _find_subject(path: Path) -> str:
-    """Return what the largest document is about, by its first heading."""
-    files = [path] if path.is_file() else [each for each in path.rglob("*") if each.suffix.lower() in _READABLE]
-    if not files:
-        raise CommandFailed(f"There is no Markdown or text (.md, .markdown, .txt) at {path}.")
-    largest = max(files, key=lambda file: file.stat().st_size)
-    heading = _HEADING.search(largest.read_text("utf-8", "replace"))
-    return heading[1] if heading else largest.stem.replace("_", " ").replace("-", " ")
+    """Return what the largest document that can be read is about: its title."""
+    files = [path] if path.is_file() else [each for each in path.rglob("*") if each.is_file()]
+    readable = [each for each in files if each.suffix.lower() in READABLE]
+    for file in sorted(readable, key=lambda file: -file.stat().st_size):
+        try:
+            read = asyncio.run(read_file(file, None))
+        except UnreadableDocument:
+            continue
+        title = read.split.title if read.split else file.stem
+        return title if title != file.stem else file.stem.replace("_", " ").replace("-", " ")
+    raise CommandFailed(f"There is no document that can be read ({', '.join(sorted(READABLE))}) at {path}.")

@@ -5,21 +5,24 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
-from langchain_core.language_models import BaseChatModel
+from langchain_core.language_models import BaseChatModel, LangSmithParams
 from langchain_core.messages import AIMessageChunk, BaseMessage, ToolMessage
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 
 from threadline.graphs.assistant.state import Passage, Source
 
+# Their results are passages that can be cited.
+CITED_TOOLS = frozenset({"search_documents", "fetch_page"})
+
 _MARKERS = re.compile(r"\[(\d+(?:\s*,\s*\d+)*)\]")
 
 
 def number_sources(turn: Sequence[BaseMessage]) -> list[Source]:
-    """The passages this turn's searches found, each once, numbered from 1 in the order they were found."""
+    """The passages this turn's searches and pages brought, each once, numbered from 1 in the order they were found."""
     sources: list[Source] = []
     seen: set[tuple[str, int]] = set()
     for message in turn:
-        if isinstance(message, ToolMessage) and message.name == "search_documents" and message.artifact:
+        if isinstance(message, ToolMessage) and message.name in CITED_TOOLS and message.artifact:
             for passage in message.artifact:
                 if (passage["path"], passage["position"]) not in seen:
                     seen.add((passage["path"], passage["position"]))
@@ -34,11 +37,16 @@ def cited_sources(text: str, sources: Sequence[Source]) -> list[Source]:
 
 
 def source_list(sources: Sequence[Source]) -> str:
-    """The list that closes an answer: number, title, path and passage; empty without sources."""
+    """The list that closes an answer: number, heading and place; empty without sources."""
     if not sources:
         return ""
-    lines = [f"[{s['number']}] {s['heading']}: {s['path']}, passage {s['position']}" for s in sources]
-    return "\n\nSources:\n" + "\n".join(lines)
+    return "\n\nSources:\n" + "\n".join(f"[{s['number']}] {s['heading']}: {place_of(s)}" for s in sources)
+
+
+def place_of(passage: Passage) -> str:
+    """Where a passage stands: path or address, page if there are pages, passage."""
+    page = passage.get("page")
+    return f"{passage['path']}{f', page {page}' if page else ''}, passage {passage['position']}"
 
 
 def _numbered(passage: Passage, number: int) -> Source:
@@ -57,6 +65,9 @@ class CitingChatModel(BaseChatModel):
     @property
     def _llm_type(self) -> str:
         return self.model._llm_type
+
+    def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
+        return self.model._get_ls_params(stop, **kwargs)
 
     def _generate(
         self,
@@ -100,4 +111,5 @@ class CitingChatModel(BaseChatModel):
         text = str(generation.message.text)
         closing = source_list(cited_sources(text, self.sources))
         message = generation.message.model_copy(update={"content": text + closing}) if closing else generation.message
-        return ChatResult(generations=[ChatGeneration(message=message)], llm_output=result.llm_output)
+        kept = ChatGeneration(message=message, generation_info=generation.generation_info)
+        return ChatResult(generations=[kept], llm_output=result.llm_output)

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from langchain_core.messages import AIMessage, BaseMessage, ToolCall, ToolMessage
 
+from threadline.graphs.assistant.citations import CITED_TOOLS
 from threadline.graphs.assistant.state import Source
 from threadline.graphs.assistant.words import key_words, stem
 
@@ -40,11 +41,16 @@ def extract_answer(turn: Sequence[BaseMessage], sources: Sequence[Source]) -> st
     """
     calls = {call["id"]: call for message in turn if isinstance(message, AIMessage) for call in message.tool_calls}
     results = [message for message in turn if isinstance(message, ToolMessage)]
-    searched = [result for result in results if result.name == "search_documents" and result.status == "success"]
+    searched = [result for result in results if result.name in CITED_TOOLS and result.status == "success"]
     parts = [_told(result, calls.get(result.tool_call_id)) for result in results if result not in searched]
-    queries = [str(calls[result.tool_call_id]["args"]["query"]) for result in searched if result.tool_call_id in calls]
+    queries = [_asked(calls[result.tool_call_id]) for result in searched if result.tool_call_id in calls]
     parts.extend(_found(queries, sources))
     return "\n\n".join(parts) or NOTHING_TO_DO
+
+
+def _asked(call: ToolCall) -> str:
+    """The words a search or a page was asked for; a page that was asked for nothing is its own subject."""
+    return str(call["args"].get("query") or call["args"].get("about") or call["args"].get("url") or "")
 
 
 def _told(result: ToolMessage, call: ToolCall | None) -> str:

@@ -38,6 +38,7 @@ _ASKING = re.compile(
     re.IGNORECASE,
 )
 _OPERATOR = re.compile("[-+*/%^\u00d7\u00b7\u00f7\u2212\u2013(]")
+_ADDRESS = re.compile(r"https?://[^\s<>\"']+", re.IGNORECASE)
 _DATE = re.compile(r"[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}")
 
 
@@ -53,6 +54,9 @@ def plan_calls(question: str) -> list[PlannedArguments]:
 
 
 def _call(part: str) -> PlannedArguments | None:
+    if address := _ADDRESS.search(part):
+        about = key_words(part[: address.start()] + part[address.end() :])
+        return "fetch_page", {"url": address[0].rstrip(".,;:!)"), "about": " ".join(about)}
     expression = _ASKING.sub("", part).strip(" .!=")
     if _is_arithmetic(expression):
         return "calculate", {"expression": expression}

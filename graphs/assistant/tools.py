@@ -8,7 +8,10 @@ from langgraph.prebuilt import ToolRuntime
 
 from threadline.graphs.assistant.approval import Verdict, ask_approval
 from threadline.graphs.assistant.arithmetic import as_text, evaluate
+from threadline.graphs.assistant.citations import place_of
 from threadline.graphs.assistant.documents import connected_index
+from threadline.graphs.assistant.fetching import fetch
+from threadline.graphs.assistant.pages import choose_passages
 from threadline.graphs.assistant.state import Passage
 
 logger = logging.getLogger("threadline.assistant")
@@ -22,6 +25,16 @@ async def search_documents(query: str) -> tuple[str, list[Passage]]:
     passages = await connected_index().search(query)
     if not passages:
         return f"No passage in the documents matches {query!r}.", []
+    return "\n\n".join(_shown(passage) for passage in passages), passages
+
+
+@tool(response_format="content_and_artifact")
+async def fetch_page(url: str, about: str = "") -> tuple[str, list[Passage]]:
+    """Fetch a web page by its http or https address. Give key words of what is looked for in `about`."""
+    page = await fetch(url)
+    passages = choose_passages(page, about)
+    if not passages:
+        return f"The page {page.url} holds no text.", []
     return "\n\n".join(_shown(passage) for passage in passages), passages
 
 
@@ -54,7 +67,7 @@ def describe_error(error: Exception) -> str:
 
 
 def _shown(passage: Passage) -> str:
-    return f"{passage['heading']} ({passage['path']}, passage {passage['position']}):\n{passage['content']}"
+    return f"{passage['heading']} ({place_of(passage)}):\n{passage['content']}"
 
 
-TOOLS = (search_documents, calculate, save_note)
+TOOLS = (search_documents, fetch_page, calculate, save_note)

@@ -56,7 +56,10 @@ def test_the_demo_with_a_server_of_ones_own_leaves_its_databases_as_they_were(
 def test_a_demo_without_documents_says_so_and_fails(folder: Path) -> None:
     played = run("demo", "--docs", str(folder / "none"))
     assert played.returncode == 1
-    assert f"There is no Markdown or text (.md, .markdown, .txt) at {folder}/none." in played.stderr
+    assert (
+        f"There is no document that can be read (.htm, .html, .markdown, .md, .pdf, .txt, .xhtml) at {folder}/none."
+        in played.stderr
+    )
 
 
 def test_a_demo_that_finds_a_promise_broken_fails_and_says_which(folder: Path) -> None:

@@ -2,11 +2,12 @@
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
+from threading import Event, Thread
+from time import monotonic
 from typing import Any
 
 from threadline.graphs.assistant import model
@@ -14,15 +15,31 @@ from threadline.graphs.assistant import model
 
 @dataclass(frozen=True)
 class Reply:
-    """What the model says next: a text, or calls as (tool, arguments as JSON text); `status` other than 200 fails."""
+    """What the model says next: a text, or calls as (tool, arguments as JSON text); `status` other than 200 fails.
+
+    `raw` is sent in place of a stream's events; after it, or after the first words, a reply with `stalls` falls silent,
+    one with `breaks` ends in the middle.
+    """
 
     text: str = ""
     calls: tuple[tuple[str, str], ...] = ()
     status: int = 200
+    headers: Mapping[str, str] = field(default_factory=dict)
+    refusal: str | None = None
+    finish_reason: str | None = None
+    ids: tuple[str | None, ...] | None = None
+    raw: str | None = None
+    stalls: bool = False
+    breaks: bool = False
+    usage: int = 12
 
     def message(self, serial: int) -> dict[str, Any]:
         calls = [
-            {"id": f"call_{serial}_{index}", "type": "function", "function": {"name": name, "arguments": arguments}}
+            {
+                "id": self.ids[index] if self.ids else f"call_{serial}_{index}",
+                "type": "function",
+                "function": {"name": name, "arguments": arguments},
+            }
             for index, (name, arguments) in enumerate(self.calls)
         ]
         return {"role": "assistant", "content": self.text, **({"tool_calls": calls} if calls else {})}
@@ -30,21 +47,26 @@ class Reply:
 
 @dataclass
 class ScriptedModel:
-    """A script of replies, the last of which is repeated for ever, and the requests that were made."""
+    """A script of replies, the last of which is repeated for ever, and the requests that were made, and when."""
 
     url: str
     planned: list[Reply]
     written: list[Reply]
     requests: list[dict[str, Any]] = field(default_factory=list)
+    times: list[float] = field(default_factory=list)
+    stopped: Event = field(default_factory=Event)
 
     def next_reply(self, body: dict[str, Any]) -> Reply:
         self.requests.append(body)
+        self.times.append(monotonic())
         replies = self.planned if body.get("tools") else self.written
         return replies.pop(0) if len(replies) > 1 else replies[0]
 
 
 @contextmanager
-def scripted_model(planned: list[Reply], written: list[Reply]) -> Iterator[ScriptedModel]:
+def scripted_model(
+    planned: list[Reply], written: list[Reply], tokens: model.TokenSettings | None = None, **settings: Any
+) -> Iterator[ScriptedModel]:
     """Serve the replies, those to requests with tools and those without, and let the assistant use the server."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), _Conversation)
     server.daemon_threads = True
@@ -52,12 +74,12 @@ def scripted_model(planned: list[Reply], written: list[Reply]) -> Iterator[Scrip
     server.script = script  # type: ignore[attr-defined]  # the standard library's way to reach a request's server
     thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, name="scripted-model")
     thread.start()
-    model.configure(
-        model.ModelSettings(api_key="key of the test", model="scripted", base_url=script.url, max_retries=0)
-    )
+    chosen = {"api_key": "key of the test", "base_url": script.url, "model": "scripted", "max_retries": 0, **settings}
     try:
+        model.configure(model.ModelSettings(**chosen), tokens)
         yield script
     finally:
+        script.stopped.set()
         server.shutdown()
         server.server_close()
         thread.join()
@@ -71,34 +93,44 @@ class _Conversation(BaseHTTPRequestHandler):
         body["path"] = self.path
         reply = script.next_reply(body)
         if reply.status != 200:
-            self._answer(reply.status, "application/json", json.dumps({"error": {"message": reply.text}}))
-        elif body.get("stream"):
-            events = [f"data: {json.dumps(event)}\n\n" for event in _stream(reply, len(script.requests))]
-            self._answer(200, "text/event-stream", "".join([*events, "data: [DONE]\n\n"]))
+            self._begin(reply.status, "application/json", reply.headers)
+            self._send(json.dumps({"error": {"message": reply.text}}))
+        elif reply.raw is not None:
+            self._begin(200, "text/event-stream", reply.headers)
+            self._send(reply.raw)
         else:
-            self._answer(200, "application/json", json.dumps(_whole(reply, len(script.requests))))
+            events = [f"data: {json.dumps(event)}\n\n" for event in _stream(reply, len(script.requests))]
+            self._begin(200, "text/event-stream", reply.headers)
+            part = 3 if reply.stalls or reply.breaks else len(events)
+            self._send("".join(events[:part]))
+            if part == len(events):
+                self._send("data: [DONE]\n\n")
+        if reply.stalls:
+            script.stopped.wait(30)
 
-    def _answer(self, status: int, kind: str, text: str) -> None:
+    def _begin(self, status: int, kind: str, headers: Mapping[str, str]) -> None:
         self.send_response(status)
-        self.send_header("Content-Type", kind)
-        self.send_header("Connection", "close")
+        for name, value in {"Content-Type": kind, "Connection": "close", **headers}.items():
+            self.send_header(name, value)
         self.end_headers()
-        self.wfile.write(text.encode())
+
+    def _send(self, text: str) -> None:
+        try:
+            self.wfile.write(text.encode())
+            self.wfile.flush()
+        except OSError:
+            # The assistant has had enough, which is what endless replies are for.
+            self.close_connection = True
 
     def log_message(self, format: str, *args: Any) -> None:
         """Keep quiet: the requests are in the script."""
 
 
-def _whole(reply: Reply, serial: int) -> dict[str, Any]:
-    reason = "tool_calls" if reply.calls else "stop"
-    choice = {"index": 0, "message": reply.message(serial), "finish_reason": reason}
-    usage = {"prompt_tokens": 5, "completion_tokens": 7, "total_tokens": 12}
-    return {**_head(serial), "object": "chat.completion", "choices": [choice], "usage": usage}
-
-
 def _stream(reply: Reply, serial: int) -> Iterator[dict[str, Any]]:
     head = {**_head(serial), "object": "chat.completion.chunk"}
     deltas: list[dict[str, Any]] = [{"role": "assistant", "content": ""}]
+    if reply.refusal:
+        deltas.append({"refusal": reply.refusal})
     deltas.extend({"content": word} for word in re.findall(r"\S+\s*", reply.text))
     for index, call in enumerate(reply.message(serial).get("tool_calls", ())):
         name, arguments = call["function"]["name"], call["function"]["arguments"]
@@ -107,7 +139,13 @@ def _stream(reply: Reply, serial: int) -> Iterator[dict[str, Any]]:
         deltas.extend({"tool_calls": [{"index": index, "function": {"arguments": half}}]} for half in halves)
     for delta in deltas:
         yield {**head, "choices": [{"index": 0, "delta": delta, "finish_reason": None}]}
-    yield {**head, "choices": [{"index": 0, "delta": {}, "finish_reason": "tool_calls" if reply.calls else "stop"}]}
+    reason = reply.finish_reason or ("tool_calls" if reply.calls else "stop")
+    yield {**head, "choices": [{"index": 0, "delta": {}, "finish_reason": reason}]}
+    yield {
+        **head,
+        "choices": [],
+        "usage": {"prompt_tokens": reply.usage - 7, "completion_tokens": 7, "total_tokens": reply.usage},
+    }
 
 
 def _head(serial: int) -> dict[str, Any]:

@@ -163,7 +163,11 @@ async def test_a_strict_serialiser_keeps_everything_over_an_interrupt(
 
 def test_schemas_show_the_messages_and_the_settings() -> None:
     assert list(shipped.get_input_jsonschema()["properties"]) == ["messages"]
-    assert set((shipped.get_context_jsonschema() or {})["properties"]) == {"max_steps", "token_delay"}
+    assert set((shipped.get_context_jsonschema() or {})["properties"]) == {
+        "max_steps",
+        "max_tokens_per_run",
+        "token_delay",
+    }
     assert {"messages", "plan", "sources", "citations"} <= set(shipped.get_output_jsonschema()["properties"])
     drawn = {(edge.source, edge.target) for edge in shipped.get_graph().edges}
     assert {("planner", "tools"), ("tools", "planner"), ("planner", "responder")} <= drawn

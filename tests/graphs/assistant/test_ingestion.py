@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from threadline.checkpoints.pool import Pool
-from threadline.graphs.assistant.ingestion import MAX_BYTES, IngestedDocument, IngestReport, Outcome, ingest_path
+from threadline.graphs.assistant.files import MAX_BYTES
+from threadline.graphs.assistant.ingestion import IngestedDocument, IngestReport, Outcome, ingest_path
 
 
 def outcomes(report: IngestReport, root: Path) -> dict[str, str]:
@@ -78,7 +79,7 @@ async def test_what_cannot_be_a_document_is_skipped_with_its_reason(
     (tmp_path / "photo.png").write_bytes(b"\x89PNG")
     (tmp_path / "binary.txt").write_bytes(bytes(range(128)) * 10)
     (tmp_path / "latin.txt").write_bytes("caf\u00e9".encode("latin-1"))
-    (tmp_path / "utf16.txt").write_bytes("text".encode("utf-16"))
+    os.mkfifo(tmp_path / "pipe.md")
     (tmp_path / "dangling.md").symlink_to(tmp_path / "nowhere.md")
     with (tmp_path / "large.md").open("wb") as file:
         file.truncate(MAX_BYTES + 1)
@@ -90,13 +91,15 @@ async def test_what_cannot_be_a_document_is_skipped_with_its_reason(
     assert reasons == {
         "binary.txt": "it is binary",
         "latin.txt": "it is not UTF-8 text",
-        "utf16.txt": "it is not UTF-8 text",
+        "photo.png": "files .png are not read",
+        "pipe.md": "it is no regular file",
         "dangling.md": "it cannot be read: No such file or directory",
         "large.md": "it is larger than 20 MB",
         "bad-\\udcff.md": "its name is not UTF-8",
     }
     assert [record.message for record in caplog.records] == ["document.skipped"] * 6
     assert report.count(Outcome.SKIPPED) == 6
+    assert report.count(Outcome.PASSED_OVER) == 1
     assert report.count(Outcome.ADDED) == 1
     ((_, title, _, _, content),) = await stored(pool)
     assert title == "Whole"
@@ -105,7 +108,7 @@ async def test_what_cannot_be_a_document_is_skipped_with_its_reason(
 
 async def test_a_document_that_cannot_be_read_for_now_is_kept(pool: Pool, handbook: Path) -> None:
     await ingest_path(pool, handbook)
-    (handbook / "snacks.txt").write_bytes(b"\xff\xfe")
+    (handbook / "snacks.txt").write_bytes(b"\xff\xfd")
     assert outcomes(await ingest_path(pool, handbook), handbook)["snacks.txt"] == "skipped"
     assert "snacks" in {row[1] for row in await stored(pool)}
 

@@ -4,7 +4,8 @@ import random
 
 import pytest
 
-from threadline.graphs.assistant.markdown import PASSAGE_LENGTH, Piece, split_markdown, split_text
+from threadline.graphs.assistant.markdown import split_markdown, split_text
+from threadline.graphs.assistant.passages import PASSAGE_LENGTH, Piece
 
 WAY = " \u203a "
 
