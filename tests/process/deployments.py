@@ -93,6 +93,17 @@ class Deployment:
             cursor = await connection.execute(statement.encode(), parameters)
             return await cursor.fetchall() if cursor.description is not None else []
 
+    async def assert_each_run_ended_once(self) -> None:
+        """Whatever was accepted is a success, and has one end in the log, which is the one its row names."""
+        assert await self.rows("select count(*) from runs where status = 'success'") != [(0,)]
+        assert await self.rows("select run_id, status from runs where status <> 'success'") == []
+        ends = (
+            "select e.run_id from run_events e, json_array_elements(e.contents) with ordinality as c (event, number)"
+            " join runs r on true where r.run_id = e.run_id and c.event ->> 0 = '.run_ended'"
+            " group by e.run_id having count(*) <> 1 or max(e.first_seq + c.number - 1) <> max(r.end_seq)"
+        )
+        assert await self.rows(ends) == []
+
     async def close(self) -> None:
         """End everything that was started, and show what it said, should somebody want to know."""
         for program in self.programs:

@@ -134,3 +134,4 @@ async def test_every_run_ends_by_itself_after_all_processes_were_killed_in_mid_r
         await queued.ended()
         assert queued.attempts() == [1]
         assert queued.parts == await logged(http, queued)
+        await deployment.assert_each_run_ended_once()

@@ -89,6 +89,7 @@ async def test_runs_survive_kills_of_everything(deployment: Deployment, seed: in
         await deployment.serve()
         for listener in listeners:
             await assert_well(http, deployment.project, listener)
+        await deployment.assert_each_run_ended_once()
 
 
 @pytest.mark.parametrize("seed", range(2))
@@ -111,6 +112,7 @@ async def test_runs_survive_kills_of_children_and_of_postgresql(deployment: Depl
                 starts += 1
         for listener in listeners:
             await assert_well(http, deployment.project, listener)
+        await deployment.assert_each_run_ended_once()
 
 
 def have_started(server: Program, starts: int) -> bool:
