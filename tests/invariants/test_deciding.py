@@ -200,7 +200,7 @@ async def test_an_admission_that_waited_for_a_delete_is_told_that_the_thread_is_
 
 async def test_an_admission_that_waited_for_a_finish_starts_its_run_at_once(lab: Laboratory) -> None:
     engine = await lab.open()
-    fence = await seed_run(lab)
+    fence = await seed_run(lab, engine.process_id)
     async with flushing(lab, fence, make_finish("end")):
         request = lab.request("line", fence.thread_id, **given(lab))
         creating = await blocked(lab, engine.queue.create(request), ADMISSION)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from threadline.runs import recorder, takeover
+from threadline.runs import recorder, sweep
 from threadline.runs.errors import TooManyPending
 from threadline.runs.identity import uuid7
 from threadline.runs.model import LogRow, RunStatus
@@ -140,7 +140,7 @@ async def test_the_threads_of_stateless_runs_are_swept_when_their_time_is_over(
     lab: Laboratory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Until then whoever waits for the run finds its end."""
-    monkeypatch.setattr(takeover, "SWEEP_EVERY", 0.1)
+    monkeypatch.setattr(sweep, "EVERY", 0.1)
     engine = await lab.open()
     run = await engine.queue.create(lab.request("line", **given(lab.folder), hidden_thread=True))
     body = await engine.tails.result(run)

@@ -180,7 +180,7 @@ async def test_whoever_listens_again_looks_at_everything_once(lab: Laboratory) -
 
 
 async def test_a_reader_that_lags_drops_its_buffer_and_pages_from_the_database(lab: Laboratory) -> None:
-    engine = await lab.open()
+    engine = await lab.open(executes=False)
     fence = await seed_run(lab)
     text = "x" * 100_000
     async with engine.tails.follow(fence.thread_id, 0) as subscription:
