@@ -9,8 +9,10 @@ import pytest
 
 from threadline.checkpoints.embedded.server import EmbeddedServer, start_server
 from threadline.tests.checkpoints.embedded.owners import FAST
+from threadline.tests.laboratory.locks import until
 from threadline.tests.process.conftest import make_folder
 from threadline.tests.process.deployments import Deployment
+from threadline.tests.process.listeners import Listener, logged
 from threadline.tests.process.posters import Poster
 from threadline.tests.process.programs import free_port
 from threadline.tests.process.witnesses import Witnesses
@@ -61,6 +63,27 @@ async def test_no_run_is_taken_from_a_living_process_because_the_database_was_aw
         await poster.stop()
         await witnesses.assert_unharmed(http)
         await poster.assert_kept(deployment.project)
+
+
+@pytest.mark.slow  # a drain that is waited for in vain
+async def test_a_server_that_is_stopped_while_the_database_is_away_leaves_its_runs_to_the_next(
+    deployment: Deployment, database_server: EmbeddedServer
+) -> None:
+    deployment.dsn = database_server.dsn
+    server = await deployment.serve(BG_JOB_SHUTDOWN_GRACE_PERIOD_SECS="3")
+    async with deployment.clients() as (sdk, http):
+        listener = Listener(sdk, "line", "left", input={"gates": ["b"]})
+        await listener.saw("updates", "a")
+        await until(lambda: deployment.project.starts("left")["b"], "b starts")
+        await asyncio.to_thread(database_server.stop)
+        assert await server.stop() == 0
+        await asyncio.to_thread(database_server.restart)
+        deployment.project.open_gate("left", "b")
+        await deployment.serve()
+        await listener.ended()
+        assert listener.attempts() == [1, 2]
+        assert listener.parts == await logged(http, listener)
+        assert deployment.project.starts("left") == {"a": 1, "b": 2, "c": 1}
 
 
 @pytest.mark.slow  # it gives up after half a minute

@@ -7,15 +7,18 @@ from typing import Any
 from uuid import uuid4
 
 import httpx
+import pytest
 from langgraph_sdk.client import LangGraphClient
 
+from threadline.tests.laboratory.locks import until
 from threadline.tests.process.deployments import Deployment
 from threadline.tests.process.listeners import Listener, logged, start_until_executed_by
 from threadline.tests.process.projects import Project
 
 RUNS = 50
-STEPS = 40
-LOAD: dict[str, Any] = {"input": {"steps": STEPS, "pace": 0.05}}
+WAITS = 5
+STEPS = 16
+LOAD: dict[str, Any] = {"input": {"steps": STEPS, "pace": 0.13}}
 DRAIN = 1.5
 GRACE = {"BG_JOB_SHUTDOWN_GRACE_PERIOD_SECS": str(DRAIN)}
 # What stopping takes besides, with PostgreSQL and the machine's other work.
@@ -23,7 +26,18 @@ MARGIN = 5.0
 
 
 def start_load(sdk: LangGraphClient, number: int) -> Listener:
-    return Listener(sdk, "counting", f"load {number}", stream_mode=["updates"], **LOAD)
+    # That the server goes away is not that the client does.
+    on_disconnect = "cancel" if number % 2 else "continue"
+    return Listener(sdk, "counting", f"load {number}", stream_mode=["updates"], on_disconnect=on_disconnect, **LOAD)
+
+
+async def wait(sdk: LangGraphClient, project: Project, name: str) -> None:
+    """Wait for a run's result, as the SDK does: wherever the server tells it to go on waiting."""
+    values: Any = await sdk.runs.wait(
+        str(uuid4()), "counting", input={"name": name, **LOAD["input"]}, if_not_exists="create", on_disconnect="cancel"
+    )
+    assert len(values["log"]) == STEPS
+    assert_each_step_once(project, name)
 
 
 def assert_each_step_once(project: Project, name: str) -> None:
@@ -54,12 +68,16 @@ async def post_until_refused(http: httpx.AsyncClient, names: list[str]) -> list[
             accepted.append(answer.json() | {"name": name})
 
 
+# The SDK says that it goes on waiting elsewhere; that it does is what is tested.
+@pytest.mark.filterwarnings("ignore:Request failed, attempting reconnect:UserWarning")
 async def test_everything_accepted_before_sigterm_ends_once_after_another_start(deployment: Deployment) -> None:
     server = await deployment.serve(**GRACE)
     async with deployment.clients() as (sdk, http):
         listeners = [start_load(sdk, number) for number in range(RUNS)]
         for listener in listeners:
             await listener.saw("updates", "count")
+        waiting = [asyncio.create_task(wait(sdk, deployment.project, f"wait {number}")) for number in range(WAITS)]
+        await until(lambda: deployment.project.starts(f"wait {WAITS - 1}"), "the last of those who wait is served")
         posting = asyncio.create_task(post_until_refused(http, []))
         told = time.monotonic()
         server.signal(signal.SIGTERM)
@@ -70,6 +88,7 @@ async def test_everything_accepted_before_sigterm_ends_once_after_another_start(
         await deployment.serve()
         for listener in listeners:
             await assert_ended_once(http, deployment.project, listener)
+        await asyncio.gather(*waiting)
         handed_back = [listener for listener in listeners if listener.attempts() == [1, 2]]
         assert len(handed_back) > RUNS / 2
         for run in accepted:
