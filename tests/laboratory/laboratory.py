@@ -29,7 +29,7 @@ ALL_MODES = ["values", "updates", "custom"]
 
 SETTINGS = EngineSettings(
     executes=True,
-    concurrency=64,
+    concurrency=128,  # the claiming loop sets aside up to 64 places for the length of a statement
     lease=timedelta(seconds=2),
     lease_renew=timedelta(seconds=0.2),
     poll=timedelta(seconds=0.1),
