@@ -24,7 +24,7 @@ class Share:
 
     @property
     def finish(self) -> Finish | None:
-        return self.entries[-1].finish if self.entries else None
+        return self.entries[-1].finish if self.entries else None  # nothing comes behind an end
 
 
 def gather(buffers: Iterable[RunBuffer], max_bytes: int, max_rows: int) -> list[Share]:

@@ -151,9 +151,15 @@ class RunBuffer:
         self._on_dirty = on_dirty
         self._on_fenced_out = on_fenced_out
         self._fenced_out: FencedOut | None = None
+        self._end: Entry | None = None
 
     def add_event(self, name: str, data: bytes, *, bound: bool = False) -> None:
-        """Append an event. A `bound` one reports the rows appended last and is committed with them."""
+        """Append an event. A `bound` one reports the rows appended last and is committed with them.
+
+        Nothing comes behind the end of a run: what a task that would not stop still emits is left out.
+        """
+        if self._fenced_out is not None or self._has_ended:
+            return
         last = self._entries[-1] if self._entries else None
         if last is None or not (last.ready or bound) or (last.size > SPLIT_BYTES and not bound) or last.finish:
             last = Entry()
@@ -163,13 +169,32 @@ class RunBuffer:
         self._on_dirty(self)
 
     def add(self, entry: Entry, *, before: Entry | None = None) -> Entry:
-        """Append an entry of its own, or put it before a held one; what is not ready holds back what comes after."""
+        """Append an entry of its own, or put it before a held one; what is not ready holds back what comes after.
+
+        Raises FencedOut also behind the end of the run, unless that was refused.
+        """
         if self._fenced_out is not None:
             raise self._fenced_out
+        if self._has_ended:
+            raise FencedOut(f"run {self.fence.run_id} has ended")
+        if entry.finish is not None:
+            self._end = entry
+            self._drop_held()
         self._entries.insert(len(self._entries) if before is None else self._entries.index(before), entry)
         self.pending_bytes += entry.size
         self._on_dirty(self)
         return entry
+
+    @property
+    def _has_ended(self) -> bool:
+        return self._end is not None and self._end.error is None
+
+    def _drop_held(self) -> None:
+        """What would still be waited for does not come any more; it must not hold back the end."""
+        for entry in [entry for entry in self._entries if not entry.ready]:
+            self._entries.remove(entry)
+            self.pending_bytes -= entry.size
+            entry.settle(FencedOut(f"run {self.fence.run_id} has ended"))
 
     def release(self, entry: Entry, added_bytes: int = 0) -> None:
         """Make a held entry ready, now that what it reports has been added to it."""

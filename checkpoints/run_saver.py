@@ -125,11 +125,10 @@ class RunSaver(ThreadSaver):
         """Whether an earlier run or attempt left what this task returned, so that it is shown but not run again."""
         return task_id in self._results
 
-    def release_held(self) -> None:
-        """No more checkpoints will come: let go of the events that were waiting for one."""
-        for held in self._held.values():
-            while held:
-                self._buffer.release(held.popleft().entry)
+    def drop_held(self) -> None:
+        """No more checkpoints will come: forget the events that were waiting for one that was never written."""
+        for ns in self._held:
+            self._break(ns)
 
     def _tell(self, error: Any) -> Any:
         shown = repr(error)

@@ -196,7 +196,7 @@ class Execution:
         try:
             yield recorder, saver
         finally:
-            saver.release_held()
+            saver.drop_held()
 
     async def _call_graph(self, invocation: Invocation, recorder: Recorder, saver: RunSaver) -> None:
         workshop = self._workshop

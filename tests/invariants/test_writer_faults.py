@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 from psycopg.errors import CheckViolation
 
-from threadline.checkpoints.buffer import Fence, RunBuffer
+from threadline.checkpoints.buffer import Entry, Fence, FencedOut, RunBuffer
 from threadline.checkpoints.writer import MAX_ROWS
 from threadline.tests.laboratory.laboratory import Laboratory, hole_in
 from threadline.tests.laboratory.locks import until, until_blocked
@@ -289,3 +289,39 @@ async def test_nothing_is_acknowledged_before_it_is_committed(lab: Laboratory, p
         await waiting
         assert await payloads(lab, fence) == ["before", "held", "held", "held"]
     assert await lab.value("show synchronous_commit") in ("on", "off")  # the server's own choice, never ours
+
+
+async def test_nothing_is_written_behind_the_end_of_a_run(lab: Laboratory, proxy: Proxy) -> None:
+    """A task that would not stop still emits; and LangGraph may still save what waited for an earlier save."""
+    fence = await seed_run(lab)
+    async with open_writer(lab.database(proxy.conninfo)) as bench:
+        buffer = bench.open(fence)
+        await commit(buffer, "before")
+        proxy.hold(FLUSH)
+        waiting = buffer.add(make_checkpoint("waiting"))
+        await until(lambda: proxy.held, "a flush is on its way")
+        buffer.add(Entry(ready=False)).add_event("values", b'"of a checkpoint that never comes"')
+        end = buffer.add(make_finish("end"))
+        buffer.add_event("custom", b'"late"')
+        with pytest.raises(FencedOut):
+            buffer.add(make_checkpoint("late"))
+        proxy.release()
+        await buffer.committed(waiting)
+        await buffer.committed(end)
+    assert await payloads(lab, fence) == ["before", "waiting", "end"]
+    assert await lab.value("select status from runs where run_id = %s", fence.run_id) == "success"
+
+
+async def test_a_run_whose_end_was_refused_can_still_write_and_end(lab: Laboratory) -> None:
+    fence = await seed_run(lab)
+    await lab.rows("alter table run_events add constraint no_poison check (payload <> '\"poison\"')")
+    try:
+        async with open_writer(lab.database()) as bench:
+            buffer = bench.open(fence)
+            with pytest.raises(CheckViolation):
+                await buffer.committed(buffer.add(make_finish("poison")))
+            await commit(buffer, "after")
+            await buffer.committed(buffer.add(make_finish("end")))
+    finally:
+        await lab.rows("alter table run_events drop constraint no_poison")
+    assert await payloads(lab, fence) == ["after", "end"]
