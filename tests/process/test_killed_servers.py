@@ -13,6 +13,7 @@ from langgraph_sdk.client import LangGraphClient
 from threadline.tests.laboratory.locks import until
 from threadline.tests.process.deployments import Deployment
 from threadline.tests.process.listeners import Listener, logged, run_status
+from threadline.tests.process.programs import Program
 from threadline.tests.process.projects import Project
 
 LETTERS = "abcdefghijklmnopqrst"
@@ -62,6 +63,13 @@ async def start_waiting(sdk: LangGraphClient, name: str, **run: Any) -> "asyncio
 
 def has_seen(listener: Listener, count: int) -> bool:
     return len(listener.parts) > count
+
+
+async def kill_everything(deployment: Deployment, server: Program) -> None:
+    """kill -9, and wait until nothing of it is left."""
+    postmaster = deployment.postmaster
+    server.kill()
+    await deployment.without_postgres(postmaster)
 
 
 async def is_held(project: Project, listener: Listener, case: Case) -> None:
@@ -130,17 +138,16 @@ async def test_every_run_ends_by_itself_after_all_processes_were_killed_in_mid_r
         ]
         await until(lambda: project.starts("waiting")["b"] and project.starts("stateless")["b"], "both are waited for")
 
-        postmaster = deployment.postmaster
         with pytest.warns(UserWarning, match="attempting reconnect"):
-            server.kill()
-            await deployment.without_postgres(postmaster)
-            for case, listener in held:
-                project.open_gate(listener.name, case.held)
-            for name in ("whole", "waiting", "stateless"):
-                project.open_gate(name, "b")
-            await deployment.serve()
-            for values in await asyncio.gather(*waiting):
-                assert values["log"] == ["a", "b", "c"]
+            await kill_everything(deployment, server)
+        for case, listener in held:
+            project.open_gate(listener.name, case.held)
+        for name in ("whole", "waiting", "stateless"):
+            project.open_gate(name, "b")
+        await deployment.serve()
+
+        for values in await asyncio.gather(*waiting):
+            assert values["log"] == ["a", "b", "c"]
 
         for case, listener in held:
             await assert_ended_well(http, listener)
