@@ -11,6 +11,7 @@ from starlette.middleware.cors import CORSMiddleware
 from threadline.api import assistants, replay, runs, stateless, states, system, threads
 from threadline.api.answers import Answers
 from threadline.api.departures import Stopping
+from threadline.api.documentation import install_documentation
 from threadline.api.errors import install_error_table
 from threadline.api.middleware import BodyLimit, LastResort
 from threadline.api.openapi import install_openapi
@@ -56,6 +57,7 @@ def create_app(open_engine: OpenEngine, settings: ApiSettings) -> FastAPI:
         middleware=_middleware(settings),
         default_response_class=JsonResponse,
         redirect_slashes=False,
+        docs_url=None,  # that page takes its scripts from a network
         redoc_url=None,
     )
     app.state.stopping = stopping
@@ -63,6 +65,7 @@ def create_app(open_engine: OpenEngine, settings: ApiSettings) -> FastAPI:
     for router in ROUTERS:
         app.include_router(router)
     install_openapi(app, ROUTERS)
+    install_documentation(app)
     return app
 
 
