@@ -8,7 +8,7 @@ from fastapi import FastAPI
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 
-from threadline.api import assistants, replay, runs, stateless, states, system, threads
+from threadline.api import assistants, blueprints, replay, runs, stateless, states, system, threads
 from threadline.api.answers import Answers
 from threadline.api.departures import Stopping
 from threadline.api.errors import install_error_table
@@ -27,6 +27,7 @@ ROUTERS = (
     states.router,
     threads.router,
     assistants.router,
+    blueprints.router,
     replay.router,
     system.router,
 )

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 
 from threadline.api.responses import JsonResponse
-from threadline.runs.errors import Conflict, Gone, Invalid, NotFound, RunError, TooManyPending
+from threadline.runs.errors import Conflict, Gone, Invalid, InvalidState, NotFound, RunError, TooManyPending
 from threadline.runs.secrets import shown_value
 
 logger = logging.getLogger("threadline.api")
@@ -32,6 +32,10 @@ class InvalidRequest(RequestError):
     """A part of the request is not of the form it must have."""
 
 
+class BadValue(RequestError):
+    """The request has the right form, and a value in it means nothing here."""
+
+
 class ContradictoryRequest(RequestError):
     """Two parts of the request exclude each other."""
 
@@ -44,7 +48,9 @@ class BodyTooLarge(RequestError):
 
 
 STATUS_OF: Mapping[type[Exception], int] = {
+    BadValue: 400,
     ContradictoryRequest: 400,
+    InvalidState: 400,
     NotFound: 404,
     Conflict: 409,
     Gone: 410,

@@ -8,12 +8,16 @@ from psycopg.rows import kwargs_row
 
 from threadline.checkpoints.pool import Pool
 from threadline.checkpoints.statements import load_statements
+from threadline.runs.copies import copy_thread, measure_thread
 from threadline.runs.errors import Invalid, ThreadExists, ThreadNotFound
 from threadline.runs.identity import uuid7
 from threadline.runs.metadata import encode_argument, encode_metadata
-from threadline.runs.model import JsonObject, Thread, ThreadStatus
+from threadline.runs.model import JsonObject, Thread, ThreadStatus, Ttl
 
 _SQL = load_statements("threadline.runs", "threads.sql")
+_SWEEP = load_statements("threadline.runs", "sweep.sql")
+
+BATCH = 200  # threads that one transaction deletes
 
 # One more than the largest page, so that a caller can ask whether there is a next one.
 MAX_FOUND = 1001
@@ -21,6 +25,19 @@ MAX_FOUND = 1001
 IfExists = Literal["raise", "do_nothing"]
 ThreadOrder = Literal["thread_id", "status", "created_at", "updated_at", "state_updated_at"]
 Direction = Literal["asc", "desc"]
+
+
+NO_TTL = Ttl()
+
+
+def creation(thread_id: UUID, metadata: JsonObject, ttl: Ttl) -> JsonObject:
+    """Return the parameters that create a thread, or patch it. Raises Invalid for metadata that cannot be stored."""
+    return {
+        "thread_id": thread_id,
+        "metadata": encode_metadata(metadata),
+        "ttl_minutes": ttl.minutes,
+        "ttl_strategy": str(ttl.strategy) if ttl.strategy else None,
+    }
 
 
 def _thread(*, status: str, **columns: Any) -> Thread:
@@ -43,14 +60,15 @@ class Threads:
         thread_id: UUID | None = None,
         metadata: JsonObject | None = None,
         if_exists: IfExists = "raise",
+        ttl: Ttl = NO_TTL,
     ) -> Thread:
         """Create a thread, with an id of our own unless one is given, and return it.
 
-        Raises ThreadExists, unless `if_exists` says to leave a thread of that id as it is and return it, and
-        Invalid for metadata the database cannot hold.
+        Without a `ttl` it gets the default. Raises ThreadExists, unless `if_exists` says to leave a thread of that
+        id as it is and return it, and Invalid for metadata the database cannot hold.
         """
         thread_id = thread_id or uuid7()
-        parameters = {"thread_id": thread_id, "metadata": encode_metadata(metadata or {})}
+        parameters = creation(thread_id, metadata or {}, ttl)
         thread = await self._one("create", parameters)
         if thread is None and if_exists == "do_nothing":
             # Deleted between the two statements, it can be created after all.
@@ -63,9 +81,12 @@ class Threads:
         """Return the thread; it is `busy` while runs wait or work. Raises ThreadNotFound."""
         return self._found(thread_id, await self._one("get", {"thread_id": thread_id}))
 
-    async def patch(self, thread_id: UUID, metadata: JsonObject) -> Thread:
-        """Merge `metadata` into the thread's, key by key. Raises ThreadNotFound and Invalid."""
-        parameters = {"thread_id": thread_id, "metadata": encode_metadata(metadata)}
+    async def patch(self, thread_id: UUID, metadata: JsonObject, ttl: Ttl = NO_TTL) -> Thread:
+        """Merge `metadata` into the thread's, key by key, and begin its time to live anew.
+
+        Raises ThreadNotFound and Invalid.
+        """
+        parameters = creation(thread_id, metadata, ttl)
         return self._found(thread_id, await self._one("patch", parameters))
 
     async def delete(self, thread_id: UUID) -> None:
@@ -79,6 +100,24 @@ class Threads:
                 raise ThreadNotFound(thread_id)
             await connection.execute(_SQL["delete"], {"thread_id": thread_id})
         self._announce(thread_id)
+
+    async def delete_of_assistant(self, assistant_id: UUID) -> int:
+        """Remove the threads whose last run was the assistant's, as `delete` does, and return how many there were."""
+        deleted = 0
+        while gone := await self._delete_some_of(assistant_id):
+            for thread_id in gone:
+                self._announce(thread_id)
+            deleted += len(gone)
+        return deleted
+
+    async def _delete_some_of(self, assistant_id: UUID) -> list[UUID]:
+        async with self._pool.connection() as connection, connection.transaction():
+            parameters = {"assistant_id": assistant_id, "batch": BATCH}
+            cursor = await connection.execute(_SQL["lock_threads_of_assistant"], parameters)
+            found = [row[0] for row in await cursor.fetchall()]
+            if found:
+                await connection.execute(_SWEEP["delete_threads"], {"thread_ids": found})
+        return found
 
     async def search(
         self,
@@ -125,6 +164,14 @@ class Threads:
             cursor = await connection.execute(_SQL["count"], _filters(metadata, values, status))
             row = await cursor.fetchone()
         return int(row[0]) if row else 0
+
+    async def copy(self, thread_id: UUID) -> Thread:
+        """Return a new thread with this one's metadata, state and past, without its runs. Raises ThreadNotFound."""
+        return await self.get(await copy_thread(self._pool, thread_id))
+
+    async def measure(self, thread_id: UUID) -> JsonObject:
+        """Return the bytes that the thread's checkpoints take, by what they hold. Raises ThreadNotFound."""
+        return await measure_thread(self._pool, thread_id)
 
     async def _one(self, statement: str, parameters: JsonObject) -> Thread | None:
         async with (
