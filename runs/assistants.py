@@ -3,9 +3,9 @@
 What a graph is, and whether it could be imported, is the registry's to know.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from time import monotonic
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 from uuid import UUID, uuid4
 
 from psycopg import AsyncConnection
@@ -14,7 +14,8 @@ from psycopg.rows import class_row
 from threadline.checkpoints.pool import Pool
 from threadline.checkpoints.statements import load_statements
 from threadline.graphs.registry import Registry, system_assistant_id
-from threadline.runs.context import join_configuration
+from threadline.runs.callers import permit
+from threadline.runs.context import encode_assistant, join_configuration
 from threadline.runs.errors import (
     AssistantExists,
     AssistantNotFound,
@@ -25,6 +26,8 @@ from threadline.runs.errors import (
 )
 from threadline.runs.metadata import encode_metadata, refuse_unstorable
 from threadline.runs.model import Assistant, AssistantVersion, JsonObject
+
+T = TypeVar("T")
 
 _SQL = load_statements("threadline.runs", "assistants.sql")
 
@@ -65,22 +68,25 @@ class Assistants:
         async with self._pool.connection() as connection:
             await connection.execute(_SQL["sync"], parameters)
         now = monotonic()
-        self._system = {assistant.assistant_id: (now, assistant) for assistant in await self._read(ids)}
+        self._system = {assistant.assistant_id: (now, assistant) for assistant in await self._read(ids, "{}")}
 
     async def get(self, assistant_id: UUID | str) -> Assistant:
         """Return the assistant of that id, or the system's assistant of the graph of that name.
 
-        Raises UnknownGraph for a text that is neither a UUID nor the name of a graph that could be imported,
-        and AssistantNotFound.
+        The system's are everybody's, others only those of whom the caller may read them. Raises UnknownGraph for a
+        text that is neither a UUID nor the name of a graph that could be imported, and AssistantNotFound.
         """
         wanted = self._resolve(assistant_id)
         now = monotonic()
+        granted = "{}"
         if known := self._system.get(wanted):
             if now - known[0] < FRESH:
                 return known[1]
             # The others take what is known while this one reads.
             self._system[wanted] = (now, known[1])
-        for assistant in await self._read([wanted]):
+        else:
+            granted = await permit("assistants", "read", {"assistant_id": wanted, "metadata": {}})
+        for assistant in await self._read([wanted], granted):
             self._remember(assistant)
             return assistant
         raise AssistantNotFound(assistant_id)
@@ -105,8 +111,13 @@ class Assistants:
         """
         assistant_id = assistant_id or uuid4()
         config, context = join_configuration({}, {}, config, context)
-        fields = {"graph_id": graph_id, "name": name, "description": description, "metadata": metadata or {}}
-        parameters = self._encode(assistant_id, fields | {"config": config, "context": context})
+        fields: JsonObject = {"graph_id": graph_id, "name": name, "description": description}
+        value = fields | {"assistant_id": assistant_id, "config": config, "context": context, "if_exists": if_exists}
+        value["metadata"] = dict(metadata or {})
+        await permit("assistants", "create", value)
+        stored = {key: value[key] for key in ("config", "context", "metadata")}
+        self._refuse_unknown(graph_id, self._served)
+        parameters = encode_assistant(assistant_id, fields | stored)
         async with self._pool.connection() as connection:
             made = await _one(connection, "create", parameters)
         if made is None and if_exists == "do_nothing":
@@ -122,8 +133,11 @@ class Assistants:
         and Invalid.
         """
         wanted = self._resolve(assistant_id)
+        changes = {**changes, "metadata": dict(changes.get("metadata", {}))}
+        granted = await permit("assistants", "update", value := {"assistant_id": wanted, **changes})
+        changes["metadata"] = value["metadata"]
         async with self._pool.connection() as connection, connection.transaction():
-            current = await _one(connection, "lock", {"assistant_id": wanted})
+            current = await _one(connection, "lock", {"assistant_id": wanted, "granted": granted})
             if current is None:
                 raise AssistantNotFound(assistant_id)
             self._check_graph(current, changes)
@@ -131,9 +145,9 @@ class Assistants:
                 current.config, current.context, changes.get("config"), changes.get("context")
             )
             fields = {name: changes.get(name, getattr(current, name)) for name in ("graph_id", "name", "description")}
-            metadata = current.metadata | changes.get("metadata", {})
-            parameters = self._encode(wanted, fields | {"config": config, "context": context, "metadata": metadata})
-            changed = await _one(connection, "change", parameters)
+            self._refuse_unknown(fields["graph_id"], self._served)
+            stored = {"config": config, "context": context, "metadata": current.metadata | changes["metadata"]}
+            changed = await _one(connection, "change", encode_assistant(wanted, fields | stored))
         assert changed is not None
         return self._remember(changed)
 
@@ -143,8 +157,9 @@ class Assistants:
         Raises UnknownGraph for a name that is none, AssistantNotFound, and NotFound for an unknown version.
         """
         wanted = self._resolve(assistant_id)
+        granted = await permit("assistants", "update", {"assistant_id": wanted, "version": version, "metadata": {}})
         async with self._pool.connection() as connection, connection.transaction():
-            if await _one(connection, "lock", {"assistant_id": wanted}) is None:
+            if await _one(connection, "lock", {"assistant_id": wanted, "granted": granted}) is None:
                 raise AssistantNotFound(assistant_id)
             restored = await _one(connection, "restore", {"assistant_id": wanted, "version": version})
         if restored is None:
@@ -165,12 +180,7 @@ class Assistants:
             "limit": limit,
             "offset": offset,
         }
-        async with (
-            self._pool.connection() as connection,
-            connection.cursor(row_factory=class_row(AssistantVersion)) as cursor,
-        ):
-            await cursor.execute(_SQL["versions"], parameters)
-            return await cursor.fetchall()
+        return await self._fetch("versions", parameters, AssistantVersion)
 
     async def delete(self, assistant_id: UUID | str) -> UUID:
         """Remove the assistant with its versions, and return its id; its runs go on, its threads stay.
@@ -181,8 +191,9 @@ class Assistants:
         wanted = self._resolve(assistant_id)
         if wanted in self._system:
             raise AssistantOfSystem(f"Assistant {wanted} belongs to its graph: it goes when langgraph.json drops that.")
+        granted = await permit("assistants", "delete", {"assistant_id": wanted})
         async with self._pool.connection() as connection:
-            cursor = await connection.execute(_SQL["delete"], {"assistant_id": wanted})
+            cursor = await connection.execute(_SQL["delete"], {"assistant_id": wanted, "granted": granted})
             if await cursor.fetchone() is None:
                 raise AssistantNotFound(assistant_id)
         return wanted
@@ -207,24 +218,20 @@ class Assistants:
             raise Invalid(f"limit must be between 1 and {MAX_FOUND - 1}, not {limit}")
         if offset < 0:
             raise Invalid(f"offset must not be negative, but is {offset}")
-        parameters = self._filters(metadata, graph_id, name) | {
+        parameters = await self._filters(metadata, graph_id, name, limit=limit, offset=offset) | {
             "order": f"{sort_by} {sort_order}",
             "limit": limit,
             "offset": offset,
         }
-        async with (
-            self._pool.connection() as connection,
-            connection.cursor(row_factory=class_row(Assistant)) as cursor,
-        ):
-            await cursor.execute(_SQL["search"], parameters)
-            return await cursor.fetchall()
+        return await self._fetch("search", parameters, Assistant)
 
     async def count(
         self, *, metadata: JsonObject | None = None, graph_id: str | None = None, name: str | None = None
     ) -> int:
         """Return how many assistants `search` finds without a limit. Raises what it raises."""
+        parameters = await self._filters(metadata, graph_id, name, limit=MAX_FOUND, offset=0)
         async with self._pool.connection() as connection:
-            cursor = await connection.execute(_SQL["count"], self._filters(metadata, graph_id, name))
+            cursor = await connection.execute(_SQL["count"], parameters)
             row = await cursor.fetchone()
         return int(row[0]) if row else 0
 
@@ -258,34 +265,32 @@ class Assistants:
         if graph_id != current.graph_id and current.assistant_id in self._system:
             raise AssistantOfSystem(f"Assistant {current.assistant_id} belongs to graph '{current.graph_id}' for good.")
 
-    def _encode(self, assistant_id: UUID, fields: JsonObject) -> JsonObject:
-        """Return the fields as parameters. Raises NotFound for an unknown graph, Invalid for what cannot be stored."""
-        if fields["graph_id"] not in self._served:
-            expected = ", ".join(repr(graph_id) for graph_id in sorted(self._served))
-            raise NotFound(f"Graph '{fields['graph_id']}' not found. Expected one of: [{expected}]")
-        for name in ("name", "description"):
-            refuse_unstorable(fields[name], name)
-        encoded = {name: encode_metadata(fields[name], name) for name in ("config", "context", "metadata")}
-        return fields | encoded | {"assistant_id": assistant_id}
+    def _refuse_unknown(self, graph_id: str, known: Collection[str]) -> None:
+        if graph_id not in known:
+            raise NotFound(f"Graph '{graph_id}' not found. Expected one of: {sorted(self._served)}")
 
-    async def _read(self, assistant_ids: Iterable[UUID]) -> list[Assistant]:
-        async with (
-            self._pool.connection() as connection,
-            connection.cursor(row_factory=class_row(Assistant)) as cursor,
-        ):
-            await cursor.execute(_SQL["get_many"], {"assistant_ids": list(assistant_ids)})
+    async def _read(self, assistant_ids: Iterable[UUID], granted: str) -> list[Assistant]:
+        return await self._fetch("get_many", {"assistant_ids": list(assistant_ids), "granted": granted}, Assistant)
+
+    async def _fetch(self, statement: str, parameters: JsonObject, kind: type[T]) -> list[T]:
+        async with self._pool.connection() as connection, connection.cursor(row_factory=class_row(kind)) as cursor:
+            await cursor.execute(_SQL[statement], parameters)
             return await cursor.fetchall()
 
-    def _filters(self, metadata: JsonObject | None, graph_id: str | None, name: str | None) -> JsonObject:
-        if graph_id is not None and graph_id not in self._registry.graph_ids:
-            expected = ", ".join(repr(name) for name in sorted(self._served))
-            raise NotFound(f"Graph '{graph_id}' not found. Expected one of: [{expected}]")
+    async def _filters(
+        self, metadata: JsonObject | None, graph_id: str | None, name: str | None, *, limit: int, offset: int
+    ) -> JsonObject:
+        if graph_id is not None:
+            self._refuse_unknown(graph_id, self._registry.graph_ids)
         refuse_unstorable(name, "name")
+        value: JsonObject = {"graph_id": graph_id, "metadata": metadata or {}, "limit": limit, "offset": offset}
+        granted = await permit("assistants", "search", value)
         return {
-            "metadata": encode_metadata(metadata) if metadata else None,
+            "metadata": encode_metadata(value["metadata"]) if value["metadata"] else None,
             "graph_id": graph_id,
             "name": name or None,
             "served": self._served,
+            "granted": granted,
         }
 
 

@@ -23,7 +23,7 @@ on conflict do nothing
 -- In any order; an id that is no assistant is left out.
 select assistant_id, graph_id, name, description, config, context, metadata, version, created_at, updated_at
 from assistants
-where assistant_id = any(%(assistant_ids)s::uuid[])
+where assistant_id = any(%(assistant_ids)s::uuid[]) and metadata @> %(granted)s::jsonb
 
 -- name: search
 -- A parameter that is null filters nothing. A system assistant whose graph is not served here is left out: it
@@ -31,6 +31,7 @@ where assistant_id = any(%(assistant_ids)s::uuid[])
 select assistant_id, graph_id, name, description, config, context, metadata, version, created_at, updated_at
 from assistants
 where (graph_id = any(%(served)s::text[]) or not metadata @> '{"created_by": "system"}')
+    and metadata @> %(granted)s::jsonb
     and (%(metadata)s::jsonb is null or metadata @> %(metadata)s::jsonb)
     and (%(graph_id)s::text is null or graph_id = %(graph_id)s::text)
     and (%(name)s::text is null or strpos(lower(name), lower(%(name)s::text)) > 0)
@@ -52,6 +53,7 @@ limit %(limit)s offset %(offset)s
 select count(*)
 from assistants
 where (graph_id = any(%(served)s::text[]) or not metadata @> '{"created_by": "system"}')
+    and metadata @> %(granted)s::jsonb
     and (%(metadata)s::jsonb is null or metadata @> %(metadata)s::jsonb)
     and (%(graph_id)s::text is null or graph_id = %(graph_id)s::text)
     and (%(name)s::text is null or strpos(lower(name), lower(%(name)s::text)) > 0)
@@ -74,7 +76,7 @@ select * from made
 -- The first statement of a change: others who change the same assistant wait until it is committed.
 select assistant_id, graph_id, name, description, config, context, metadata, version, created_at, updated_at
 from assistants
-where assistant_id = %(assistant_id)s
+where assistant_id = %(assistant_id)s and metadata @> %(granted)s::jsonb
 for no key update
 
 -- name: change
@@ -116,4 +118,6 @@ limit %(limit)s offset %(offset)s
 
 -- name: delete
 -- Remove an assistant with its versions. Runs know their graph by themselves, so theirs go on.
-delete from assistants where assistant_id = %(assistant_id)s returning assistant_id
+delete from assistants
+where assistant_id = %(assistant_id)s and metadata @> %(granted)s::jsonb
+returning assistant_id

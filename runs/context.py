@@ -1,8 +1,11 @@
-"""Owns that `config["configurable"]` and `context` are two names of one thing, the older and the newer one.
+"""Owns an assistant's fields as they are stored; `config["configurable"]` and `context` are two names of one thing.
 
 Which of a run's and an assistant's keys wins is decided where runs are requested.
 """
 
+from uuid import UUID
+
+from threadline.runs.metadata import encode_metadata, refuse_unstorable
 from threadline.runs.model import JsonObject
 
 
@@ -21,3 +24,11 @@ def join_configuration(
     if new_context is not None:
         return {key: value for key, value in config.items() if key != "configurable"}, {}
     return config, context
+
+
+def encode_assistant(assistant_id: UUID, fields: JsonObject) -> JsonObject:
+    """Return the fields as parameters of a statement. Raises Invalid for what cannot be stored."""
+    for name in ("name", "description"):
+        refuse_unstorable(fields[name], name)
+    encoded = {name: encode_metadata(fields[name], name) for name in ("config", "context", "metadata")}
+    return fields | encoded | {"assistant_id": assistant_id}

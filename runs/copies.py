@@ -1,7 +1,7 @@
 """Owns copies of whole threads, and the measure of what a thread takes; forks from somewhere within are `replay`'s."""
 
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from psycopg.rows import dict_row
 
@@ -13,23 +13,21 @@ from threadline.runs.model import JsonObject
 _SQL = load_statements("threadline.runs", "copies.sql")
 
 
-async def copy_thread(pool: Pool, source: UUID) -> UUID:
-    """Make a thread that begins where `source` is, and return its id; runs and events stay with the source.
+async def copy_thread(pool: Pool, source: UUID, target: UUID, labels: str = "{}") -> None:
+    """Make a thread `target` that begins where `source` is; runs and events stay with the source.
 
-    Raises ThreadNotFound.
+    `labels` is JSON text that goes over the metadata. Raises ThreadNotFound.
     """
-    target = uuid4()
     async with pool.connection() as connection, connection.transaction():
         cursor = await connection.execute(_SQL["lock_source"], {"source": source})
         head = await cursor.fetchone()
         if head is None:
             raise ThreadNotFound(source)
         parameters: dict[str, Any] = {"source": source, "target": target}
-        made = {"is_busy": head[0] > 0, "has_checkpoint": head[1]}
+        made = {"is_busy": head[0] > 0, "has_checkpoint": head[1], "labels": labels}
         await connection.execute(_SQL["copy_thread"], parameters | made)
         for name in ("copy_checkpoints", "copy_blobs", "copy_writes"):
             await connection.execute(_SQL[name], parameters)
-    return target
 
 
 async def measure_thread(pool: Pool, thread_id: UUID) -> JsonObject:

@@ -12,7 +12,7 @@ with head as (
 )
 insert into threads
     (thread_id, metadata, config, status, "values", interrupts, error, ttl_minutes, ttl_strategy, expires_at)
-select head.thread_id, t.metadata, t.config, case when %(is_busy)s then 'interrupted' else t.status end,
+select head.thread_id, t.metadata || %(labels)s::jsonb, t.config, case when %(is_busy)s then 'interrupted' else t.status end,
     t."values", case when %(is_busy)s then '{}' else t.interrupts end,
     case when %(is_busy)s then null else t.error end, t.ttl_minutes, t.ttl_strategy,
     case when t.ttl_minutes >= 0 then clock_timestamp() + make_interval(secs => t.ttl_minutes * 60) end

@@ -16,6 +16,8 @@ from psycopg_pool import PoolTimeout
 
 from threadline.checkpoints.pool import Pool
 from threadline.checkpoints.statements import load_statements
+from threadline.runs.callers import clear_thread
+from threadline.runs.errors import ThreadNotFound
 from threadline.runs.model import Ttl, TtlStrategy
 
 logger = logging.getLogger("threadline.retention")
@@ -58,13 +60,22 @@ class Retention:
     async def prune(self, thread_ids: Sequence[UUID], strategy: TtlStrategy) -> int:
         """Delete these threads, or all but their latest state, and return how many.
 
-        Ids that are no threads are skipped, and so are threads with runs in flight that are to keep their state.
+        Ids that are no threads are skipped, as are threads with runs in flight that are to keep their state, and
+        threads of somebody else.
         """
         pruned = 0
-        wanted = sorted(set(thread_ids))
+        wanted = [thread_id for thread_id in sorted(set(thread_ids)) if await self._may(thread_id, strategy)]
         for start in range(0, len(wanted), BATCH):
             pruned += await self._prune(wanted[start : start + BATCH], strategy)
         return pruned
+
+    async def _may(self, thread_id: UUID, strategy: TtlStrategy) -> bool:
+        action = "delete" if strategy is TtlStrategy.DELETE else "update"
+        try:
+            await clear_thread(self.pool, thread_id, action)
+        except ThreadNotFound:
+            return False
+        return True
 
     async def _prune(self, thread_ids: Sequence[UUID], strategy: TtlStrategy) -> int:
         async with self.pool.connection() as connection, connection.transaction():

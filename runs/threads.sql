@@ -19,7 +19,7 @@ returning thread_id, metadata, config, status, "values", interrupts, error,
     created_at, updated_at, state_updated_at, ttl_minutes, ttl_strategy, expires_at
 
 -- name: get
--- Hidden threads can be read by whoever knows their id.
+-- Hidden threads can be read by whoever knows their id, and may.
 select t.thread_id, t.metadata, t.config, case when h.inflight > 0 then 'busy' else t.status end as status,
     t."values", t.interrupts, t.error, t.created_at, t.updated_at, t.state_updated_at,
     t.ttl_minutes, t.ttl_strategy,
@@ -27,7 +27,7 @@ select t.thread_id, t.metadata, t.config, case when h.inflight > 0 then 'busy' e
         then greatest(t.expires_at, t.updated_at + make_interval(secs => t.ttl_minutes * 60)) end as expires_at
 from threads t
 join thread_heads h on h.thread_id = t.thread_id
-where t.thread_id = %(thread_id)s
+where t.thread_id = %(thread_id)s and t.metadata @> %(granted)s::jsonb
 
 -- name: patch
 -- Keys given replace keys that are there, others stay. Locks the thread's own row only: metadata is not
@@ -41,7 +41,7 @@ set metadata = t.metadata || %(metadata)s::jsonb, updated_at = clock_timestamp()
         when %(ttl_minutes)s::float8 >= 0 then clock_timestamp() + make_interval(secs => %(ttl_minutes)s::float8 * 60)
     end
 from thread_heads h
-where t.thread_id = %(thread_id)s and h.thread_id = t.thread_id
+where t.thread_id = %(thread_id)s and h.thread_id = t.thread_id and t.metadata @> %(granted)s::jsonb
 returning t.thread_id, t.metadata, t.config, case when h.inflight > 0 then 'busy' else t.status end as status,
     t."values", t.interrupts, t.error, t.created_at, t.updated_at, t.state_updated_at,
     t.ttl_minutes, t.ttl_strategy,
@@ -82,6 +82,7 @@ select t.thread_id, t.metadata, t.config, case when h.inflight > 0 then 'busy' e
 from threads t
 join thread_heads h on h.thread_id = t.thread_id
 where not t.hidden
+    and t.metadata @> %(granted)s::jsonb
     and (%(ids)s::uuid[] is null or t.thread_id = any(%(ids)s::uuid[]))
     and (%(metadata)s::jsonb is null or t.metadata @> %(metadata)s::jsonb)
     and (
@@ -112,6 +113,7 @@ select count(*)
 from threads t
 join thread_heads h on h.thread_id = t.thread_id
 where not t.hidden
+    and t.metadata @> %(granted)s::jsonb
     and (%(metadata)s::jsonb is null or t.metadata @> %(metadata)s::jsonb)
     and (
         %(status)s::text is null
@@ -130,6 +132,7 @@ from thread_heads h
 where h.thread_id in (
     select t.thread_id from threads t
     where not t.hidden and t.metadata @> jsonb_build_object('assistant_id', %(assistant_id)s::text)
+        and t.metadata @> %(granted)s::jsonb
     limit %(batch)s
 )
 order by h.thread_id
