@@ -46,21 +46,17 @@ from checkpoint_writes where thread_id = %(source)s::uuid::text
 -- once for each of its versions, also where the checkpoint itself holds it.
 with one as materialized (
     select h.thread_id::text as thread_id from thread_heads h where h.thread_id = %(thread_id)s
-), inline as (
-    select distinct on (c.checkpoint_ns, v.key, c.checkpoint -> 'channel_versions' ->> v.key)
-        v.key as channel, octet_length(v.value::text) as bytes
+), version as (
+    -- a version is empty where the channel had been read and cleared
+    select distinct on (c.checkpoint_ns, v.key, v.value) v.key as channel,
+        coalesce(octet_length((c.checkpoint -> 'channel_values' -> v.key)::text), octet_length(b.blob), 0) as bytes
     from one
     join checkpoints c using (thread_id)
-    cross join lateral jsonb_each(c.checkpoint -> 'channel_values') v
+    cross join lateral jsonb_each_text(c.checkpoint -> 'channel_versions') v
+    left join checkpoint_blobs b on b.thread_id = c.thread_id and b.checkpoint_ns = c.checkpoint_ns
+        and b.channel = v.key and b.version = v.value
 ), channel as (
-    select channel, count(*) as versions, sum(bytes) as bytes
-    from (
-        select b.channel, coalesce(octet_length(b.blob), 0) as bytes
-        from one join checkpoint_blobs b using (thread_id) where b.type <> 'empty'
-        union all
-        select channel, bytes from inline
-    ) each_value
-    group by channel
+    select channel, count(*) as versions, sum(bytes) as bytes from version group by channel
 )
 select
     (select json_build_object('count', count(c.checkpoint_id),
