@@ -52,7 +52,7 @@ RULES = (
     _rule("DELETE", "/assistants/{assistant_id}(?:/*)?", "assistants", "delete"),
     _rule(ANY, "/assistants/{assistant_id}(?:/*)?", "assistants", "update"),
     _rule("POST", "/runs(?:/wait|/stream)?"),
-    _rule("GET|HEAD", "/(?:docs|docs/oauth2-redirect|openapi.json)"),
+    _rule("GET|HEAD", "/(?:docs|docs/assets/[^/]+|openapi.json)"),
 )
 
 
