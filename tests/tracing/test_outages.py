@@ -72,10 +72,10 @@ def test_a_process_ends_in_time_with_a_dead_endpoint_and_all_its_spans_are_sent_
         assert server.stop() < 5, server.log
         assert "lsv2_test" not in server.log
     with serve_ingest() as ingest:
-        told: list[tuple[int, int]] = []
-        resent = resend(server.spool, ingest.url, KEY, lambda done, total: told.append((done, total)))
+        progress: list[tuple[int, int]] = []
+        resent = resend(server.spool, ingest.url, KEY, lambda done, total: progress.append((done, total)))
         assert (resent.left, resent.reason) == (0, None)
-        assert told[-1] == (resent.sent, resent.sent)
+        assert progress[-1] == (resent.sent, resent.sent)
         assert len(ingest.spans) == 10 * (WIDTH + 2) >= 5000
         assert all(ingest.is_whole(run) for run in runs)
         assert {len(ingest.trace(run)) for run in runs} == {WIDTH + 2}
