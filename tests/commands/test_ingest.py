@@ -37,7 +37,7 @@ def test_ingest_shows_its_progress_where_somebody_looks(folder: Path, dsn: str) 
     own, theirs = pty.openpty()
     with open(own, "rb", buffering=0) as terminal:
         environ = environment(DATABASE_URL=dsn, TERM="xterm")
-        command = [PROGRAM, "ingest", str(folder)]
+        command = [str(PROGRAM), "ingest", str(folder)]
         done = subprocess.run(command, env=environ, stdout=subprocess.PIPE, stderr=theirs, timeout=60, text=True)
         os.close(theirs)
         shown = terminal.read(100_000).decode()
