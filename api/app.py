@@ -12,7 +12,7 @@ from threadline.api.departures import Stopping
 from threadline.api.errors import install_error_table
 from threadline.api.openapi import install_openapi
 from threadline.api.responses import JsonResponse
-from threadline.api.surroundings import make_middleware, mount_custom, running_custom, take_away
+from threadline.api.surroundings import include, make_middleware, mount_custom, running_custom
 from threadline.graphs.door import Door
 from threadline.runs.engine import Engine
 from threadline.settings import ApiSettings
@@ -60,9 +60,7 @@ def create_app(open_engine: OpenEngine, settings: ApiSettings, door: Door | None
     )
     app.state.stopping = stopping
     install_error_table(app)
-    for router in ROUTERS:
-        app.include_router(router)
-    take_away(app, door.disabled)
+    include(app, ROUTERS, door.disabled)
     mount_custom(app, door)
     install_openapi(app, ROUTERS, door.openapi)
     return app
