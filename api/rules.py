@@ -33,16 +33,18 @@ RULES = (
     _rule("POST", "/threads"),
     _rule("POST", "/threads/search"),
     _rule("POST", "/threads/count"),
+    _rule("POST", "/threads/prune"),
     _rule("PATCH", THREAD),
     _rule("POST", f"{THREAD}/runs(?:/wait|/stream)?", "threads", "read"),
     _rule("POST", f"{THREAD}/(?:history|state/checkpoint)", "threads", "read"),
-    _rule("POST", f"{THREAD}/fork", "threads", "read"),
+    _rule("POST", f"{THREAD}/(?:fork|copy)", "threads", "read"),
     _rule("GET|HEAD", f"{THREAD}/runs/{{run_id}}(?:/*)?", "threads", "read"),
     _rule("GET|HEAD", f"{THREAD}(?:/*)?", "threads", "read"),
     _rule("DELETE", f"{THREAD}/runs/{{run_id}}", "threads", "delete"),
     _rule("DELETE", f"{THREAD}(?:/*)?", "threads", "delete"),
     _rule("POST", f"{THREAD}/runs/{{run_id}}/*", "threads", "update"),
     _rule(ANY, f"{THREAD}/*", "threads", "update"),
+    _rule("POST", "/assistants"),
     _rule("POST", "/assistants/search"),
     _rule("POST", "/assistants/count"),
     _rule("POST", "/assistants/{assistant_id}/versions", "assistants", "read"),
@@ -50,7 +52,7 @@ RULES = (
     _rule("DELETE", "/assistants/{assistant_id}(?:/*)?", "assistants", "delete"),
     _rule(ANY, "/assistants/{assistant_id}(?:/*)?", "assistants", "update"),
     _rule("POST", "/runs(?:/wait|/stream)?"),
-    _rule("GET|HEAD", "/(?:docs|docs/oauth2-redirect|openapi.json)"),
+    _rule("GET|HEAD", "/(?:docs|docs/assets/[^/]+|openapi.json)"),
 )
 
 

@@ -14,7 +14,7 @@ def test_the_guide_copies_threads_from_one_server_to_another(
 ) -> None:
     (code,) = [block.text for block in read_guide("docs/migrating.md") if block.kind == "python"]
     namespace: dict[str, Any] = {}
-    exec(code, namespace)  # noqa: S102 - what the guide tells people to run
+    exec(code, namespace)
     config = write_project(tmp_path, rules=None)
     with (
         serve_project(server_dsn, template_database, config) as old_url,
