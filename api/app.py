@@ -6,7 +6,7 @@ from importlib.metadata import version
 
 from fastapi import FastAPI
 
-from threadline.api import assistants, blueprints, replay, runs, stateless, states, system, threads
+from threadline.api import assistants, blueprints, metrics, replay, runs, stateless, states, system, threads
 from threadline.api.answers import Answers
 from threadline.api.departures import Stopping
 from threadline.api.documentation import install_documentation
@@ -29,6 +29,7 @@ ROUTERS = (
     assistants.router,
     blueprints.router,
     replay.router,
+    metrics.router,
     system.router,
 )
 

@@ -95,5 +95,4 @@ NOT_YET = (
     *_not_yet("store", "an_item_*", "items_*", "namespaces_are_*"),
     *_not_yet("runs", "runs_are_*cancelled*", "all_pending_*", "several_runs_*", "a_run_is_not_created_from_nonsense"),
     *_not_yet("streams", "a_thread_is_followed"),
-    *_not_yet("system", "the_server_documents_itself"),
 )
