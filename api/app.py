@@ -8,7 +8,7 @@ from fastapi import FastAPI
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 
-from threadline.api import assistants, replay, runs, stateless, states, system, threads
+from threadline.api import assistants, protocols, replay, runs, stateless, states, system, threads
 from threadline.api.answers import Answers
 from threadline.api.departures import Stopping
 from threadline.api.errors import install_error_table
@@ -28,6 +28,7 @@ ROUTERS = (
     threads.router,
     assistants.router,
     replay.router,
+    protocols.router,
     system.router,
 )
 
@@ -45,6 +46,7 @@ def create_app(open_engine: OpenEngine, settings: ApiSettings) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with open_engine() as engine:
             app.state.engine = engine
+            app.state.protocols = {}
             app.state.answers = Answers(engine, stopping, settings.heartbeat.total_seconds())
             yield
 
