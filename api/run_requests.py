@@ -5,12 +5,10 @@ from uuid import UUID
 
 from threadline.api.errors import ContradictoryRequest
 from threadline.api.schemas import RunConfig, RunCreate
+from threadline.runs.callers import RESERVED
 from threadline.runs.identity import uuid7
 from threadline.runs.model import Assistant, JsonObject, RunRequest
 from threadline.runs.state_view import checkpoint_config
-
-# LangGraph's own keys in `configurable`: a client that sets one would reach into the engine.
-RESERVED = "__pregel_"
 
 
 def run_on_thread(
