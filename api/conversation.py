@@ -8,9 +8,9 @@ from threadline.runs.model import JsonObject
 MESSAGES = "messages"
 
 
-def takes_messages(schema: JsonObject | None) -> bool:
+def takes_messages(schema: JsonObject) -> bool:
     """Whether a graph of this input schema can be talked to."""
-    return MESSAGES in ((schema or {}).get("properties") or {})
+    return MESSAGES in (schema.get("properties") or {})
 
 
 def user_message(content: str | list[JsonObject], message_id: str | None = None) -> JsonObject:

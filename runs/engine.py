@@ -28,7 +28,6 @@ from threadline.checkpoints.writer import Committed, GroupWriter
 from threadline.graphs.registry import Registry
 from threadline.runs.admission import Admission
 from threadline.runs.assistants import Assistants
-from threadline.runs.blueprints import Blueprints
 from threadline.runs.endings import Endings
 from threadline.runs.hints import Hint, Hints
 from threadline.runs.lease import hold_lease
@@ -85,7 +84,6 @@ class Engine:
     queue: Queue
     tails: Tails
     tracing: Tracing
-    blueprints: Blueprints
 
 
 @asynccontextmanager
@@ -172,7 +170,6 @@ class _Parts:
             self.queue,
             self.tails,
             self.tracing,
-            Blueprints(self._registry, self.store),
         )
 
     def background(self) -> dict[str, Coroutine[Any, Any, None]]:

@@ -13,7 +13,7 @@ from psycopg.rows import class_row
 
 from threadline.checkpoints.pool import Pool
 from threadline.checkpoints.statements import load_statements
-from threadline.runs.encoding import encode
+from threadline.runs.callers import clear_thread, permit
 from threadline.runs.model import JsonObject
 
 _SQL = load_statements("threadline.runs", "tasks.sql")
@@ -59,22 +59,21 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class TaskFilter:
-    """Which tasks of an assistant: of one thread, in one state, changed after a time; only in threads as granted."""
+    """Which tasks of an assistant: of one thread, in one state, changed after a time."""
 
     assistant_id: UUID
     thread_id: UUID | None = None
     state: State | None = None
     changed_after: datetime | None = None
-    granted: JsonObject | None = None
 
-    def parameters(self) -> JsonObject:
-        """Return what the statements are told."""
+    async def parameters(self) -> JsonObject:
+        """Return what the statements are told, with what the caller may see of threads."""
         return {
+            "granted": await permit("threads", "search", {"metadata": {}, "values": {}, "status": None}),
             "assistant_id": self.assistant_id,
             "thread_id": self.thread_id,
             "state": self.state,
             "changed_after": self.changed_after,
-            "granted": encode(self.granted or {}).decode(),
         }
 
 
@@ -85,21 +84,24 @@ class Tasks:
         self._pool = pool
 
     async def find(self, thread_id: UUID, task_id: UUID) -> Task | None:
-        """Return the task that a run of this thread began."""
+        """Return the task that a run of this thread began. Raises ThreadNotFound for a thread of somebody else."""
+        await clear_thread(self._pool, thread_id)
         async with self._pool.connection() as connection, connection.cursor(row_factory=class_row(Task)) as cursor:
             await cursor.execute(_SQL["find"], {"thread_id": thread_id, "task_id": task_id})
             return await cursor.fetchone()
 
     async def list(self, wanted: TaskFilter, *, limit: int, before: tuple[datetime, UUID] | None = None) -> list[Task]:
         """Return the tasks that agents began, newest first, from behind the creation and id in `before` on."""
+        parameters = await wanted.parameters()
         place = {"before": before[0] if before else None, "before_task": before[1] if before else None}
         async with self._pool.connection() as connection, connection.cursor(row_factory=class_row(Task)) as cursor:
-            await cursor.execute(_SQL["list"], wanted.parameters() | place | {"limit": limit})
+            await cursor.execute(_SQL["list"], parameters | place | {"limit": limit})
             return await cursor.fetchall()
 
     async def count(self, wanted: TaskFilter) -> int:
         """Return how many there are, at most 10,000."""
+        parameters = await wanted.parameters()
         async with self._pool.connection() as connection:
-            cursor = await connection.execute(_SQL["count"], wanted.parameters() | {"most": MOST_COUNTED})
+            cursor = await connection.execute(_SQL["count"], parameters | {"most": MOST_COUNTED})
             row = await cursor.fetchone()
         return int(row[0]) if row else 0

@@ -3,7 +3,6 @@
 from dataclasses import replace
 from uuid import UUID
 
-from a2a.server.context import ServerCallContext
 from a2a.types import Message, SendMessageRequest
 from a2a.utils.errors import (
     InvalidParamsError,
@@ -19,42 +18,48 @@ from threadline.api.conversation import MESSAGES, takes_messages, user_message
 from threadline.api.errors import invalid_model
 from threadline.api.run_requests import run_on_thread
 from threadline.api.schemas import RunCreate
-from threadline.runs.engine import Engine
 from threadline.runs.identity import uuid7
+from threadline.runs.interfaces import Interfaces
 from threadline.runs.model import Assistant, JsonObject
+from threadline.runs.queue import Queue
 from threadline.runs.tasks import MESSAGE, TASK, State, Task, Tasks
 
 # What makes up the answer, as it is given and when it is there.
 MODES = ["messages-tuple", "values"]
 
 
-async def accept(
-    engine: Engine, tasks: Tasks, assistant: Assistant, params: SendMessageRequest, context: ServerCallContext
-) -> Task:
-    """Accept the message; what it asks for is committed when this returns. Raises A2AError and RunError."""
-    if params.configuration.HasField("task_push_notification_config"):
-        raise PushNotificationNotSupportedError
-    message = params.message
-    await _refuse_strangers(engine, assistant)
-    before = await _continued(tasks, assistant, message) if message.task_id else None
-    body = _body(assistant, message, before)
-    thread_id = before.thread_id if before else _thread_id(message)
-    request = run_on_thread(thread_id, body, assistant, context.state.get("trace_parent"))
-    task_id = before.task_id if before else request.run_id
-    if before is None:
-        # The task's own message, to be found again in the conversation.
-        request.kwargs["input"][MESSAGES][0]["id"] = str(task_id)
-    request = replace(request, metadata={**request.metadata, TASK: str(task_id)})
-    run = await engine.queue.create(request)
-    found = await tasks.find(run.thread_id, task_id)
-    if found is None:
-        raise TaskNotFoundError(f"Task {message.task_id or task_id} was removed")
-    return replace(found, state=State.SUBMITTED) if before is None else found
+class Acceptance:
+    """Makes runs of messages."""
+
+    def __init__(self, queue: Queue, tasks: Tasks, interfaces: Interfaces) -> None:
+        self._queue = queue
+        self._tasks = tasks
+        self._interfaces = interfaces
+
+    async def accept(self, assistant: Assistant, params: SendMessageRequest, parent: JsonObject | None) -> Task:
+        """Accept the message; what it asks for is committed when this returns. Raises A2AError and RunError."""
+        if params.configuration.HasField("task_push_notification_config"):
+            raise PushNotificationNotSupportedError
+        message = params.message
+        await _refuse_strangers(self._interfaces, assistant)
+        before = await _continued(self._tasks, assistant, message) if message.task_id else None
+        body = _body(assistant, message, before)
+        thread_id = before.thread_id if before else _thread_id(message)
+        request = run_on_thread(thread_id, body, assistant, parent)
+        task_id = before.task_id if before else request.run_id
+        if before is None:
+            # The task's own message, to be found again in the conversation.
+            request.kwargs["input"][MESSAGES][0]["id"] = str(task_id)
+        request = replace(request, metadata={**request.metadata, TASK: str(task_id)})
+        run = await self._queue.create(request)
+        found = await self._tasks.find(run.thread_id, task_id)
+        if found is None:
+            raise TaskNotFoundError(f"Task {message.task_id or task_id} was removed")
+        return replace(found, state=State.SUBMITTED) if before is None else found
 
 
-async def _refuse_strangers(engine: Engine, assistant: Assistant) -> None:
-    schemas = await engine.blueprints.schemas(assistant)
-    if not takes_messages(schemas["input_schema"]):
+async def _refuse_strangers(interfaces: Interfaces, assistant: Assistant) -> None:
+    if not takes_messages((await interfaces.of(assistant)).input):
         raise InvalidParamsError(
             f"Assistant {assistant.name} cannot be talked to: the input of its graph must include a 'messages' field. "
             "Start a run of it instead."

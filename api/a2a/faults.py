@@ -4,10 +4,18 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from a2a.utils.errors import A2AError, InternalError, InvalidParamsError, TaskNotFoundError, UnsupportedOperationError
+from a2a.utils.errors import (
+    A2AError,
+    InternalError,
+    InvalidParamsError,
+    InvalidRequestError,
+    TaskNotFoundError,
+    UnsupportedOperationError,
+)
 from psycopg import OperationalError
 
 from threadline.api.errors import UNAVAILABLE
+from threadline.graphs.auth import Refused
 from threadline.runs.errors import AssistantNotFound, Conflict, Invalid, NotFound, RunError
 
 logger = logging.getLogger("threadline.a2a")
@@ -34,6 +42,8 @@ def told_to_agents() -> Iterator[None]:
     except OperationalError as error:
         logger.warning("request.unavailable", extra={"error": repr(error)})
         raise InternalError(UNAVAILABLE) from error
+    except Refused as error:
+        raise InvalidRequestError(error.detail) from error
     except Exception as error:
         logger.exception("a2a.failed")
         raise InternalError("An internal error occurred") from error

@@ -40,7 +40,7 @@ from a2a.utils.errors import (
 )
 from a2a.utils.proto_utils import validate_proto_required_fields
 
-from threadline.api.a2a.acceptance import accept
+from threadline.api.a2a.acceptance import Acceptance
 from threadline.api.a2a.card import HISTORY_SCOPE
 from threadline.api.a2a.faults import told_to_agents
 from threadline.api.a2a.listing import list_tasks
@@ -49,6 +49,7 @@ from threadline.api.a2a.views import name_of, read_name, view
 from threadline.api.departures import Stopping
 from threadline.runs.engine import Engine
 from threadline.runs.errors import NothingToCancel
+from threadline.runs.interfaces import Interfaces
 from threadline.runs.model import Assistant, CancelAction
 from threadline.runs.tasks import State, Task, Tasks
 
@@ -58,16 +59,16 @@ PATIENCE = 60.0  # seconds between two looks at a log that is told of news anywa
 class AgentRequests(RequestHandler):
     """The methods, for the assistants of one engine. `context.state` names the assistant and holds the headers."""
 
-    def __init__(self, engine: Engine, stopping: Stopping) -> None:
+    def __init__(self, engine: Engine, stopping: Stopping, interfaces: Interfaces) -> None:
         self._engine = engine
         self._stopping = stopping
         self._tasks = Tasks(engine.pool)
+        self._acceptance = Acceptance(engine.queue, self._tasks, interfaces)
 
     async def on_message_send(self, params: SendMessageRequest, context: ServerCallContext) -> TaskView | Message:
         """Begin a task or answer its question, and wait for what comes of it unless told not to."""
         with told_to_agents():
-            validate_proto_required_fields(params)
-            task = await accept(self._engine, self._tasks, await self._assistant(context), params, context)
+            task = await self._accept(params, context)
             if not params.configuration.return_immediately:
                 await self._wait(task)
             return await self._view(await self._again(task), context, params.configuration)
@@ -77,8 +78,7 @@ class AgentRequests(RequestHandler):
     ) -> AsyncGenerator[Event, None]:
         """Begin a task or answer its question, and tell what becomes of it."""
         with told_to_agents():
-            validate_proto_required_fields(params)
-            task = await accept(self._engine, self._tasks, await self._assistant(context), params, context)
+            task = await self._accept(params, context)
             yield await self._view(task, context, params.configuration)
             async for event in self._follow(task):
                 yield event
@@ -149,6 +149,11 @@ class AgentRequests(RequestHandler):
     ) -> None:
         """Nothing is pushed."""
         raise PushNotificationNotSupportedError
+
+    async def _accept(self, params: SendMessageRequest, context: ServerCallContext) -> Task:
+        validate_proto_required_fields(params)
+        assistant = await self._assistant(context)
+        return await self._acceptance.accept(assistant, params, context.state.get("trace_parent"))
 
     async def _assistant(self, context: ServerCallContext) -> Assistant:
         return await self._engine.assistants.get(context.state["assistant_id"])

@@ -15,6 +15,7 @@ from threadline.api.conversation import takes_messages
 from threadline.api.departures import Stopping
 from threadline.runs.engine import Engine
 from threadline.runs.errors import Invalid
+from threadline.runs.interfaces import Interfaces
 from threadline.runs.model import Assistant, JsonObject
 
 _VERSION = "threadline.a2a.version"
@@ -25,8 +26,8 @@ class AgentServer:
     """Serves the assistants of an engine as agents."""
 
     def __init__(self, engine: Engine, stopping: Stopping) -> None:
-        self._engine = engine
-        requests = AgentRequests(engine, stopping)
+        self._interfaces = Interfaces(engine.registry, engine.store)
+        requests = AgentRequests(engine, stopping, self._interfaces)
         self._dispatcher = JsonRpcDispatcher(requests, _Contexts(), enable_v0_3_compat=True)
 
     async def answer(self, request: Request, message: Any, parent: JsonObject | None) -> Response:
@@ -37,8 +38,7 @@ class AgentServer:
 
     async def card(self, assistant: Assistant, url: str) -> JsonObject:
         """Return the assistant's card. Raises Invalid for one that cannot be talked to."""
-        schemas = await self._engine.blueprints.schemas(assistant)
-        if not takes_messages(schemas["input_schema"]):
+        if not takes_messages((await self._interfaces.of(assistant)).input):
             raise Invalid(
                 f"Assistant {assistant.name} is no agent: the input of its graph must include a 'messages' field."
             )

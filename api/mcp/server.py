@@ -26,6 +26,7 @@ from starlette.types import Message, Receive, Scope, Send
 from threadline.api.departures import Departure, Presence, Stopping, cut
 from threadline.api.mcp import calls
 from threadline.api.mcp.tools import Toolbox
+from threadline.graphs.auth import Refused
 from threadline.runs.engine import Engine
 from threadline.runs.errors import NotFound, RunError
 from threadline.runs.model import CancelAction, JsonObject, Run
@@ -84,7 +85,7 @@ class ToolServer:
     ) -> ListToolsResult:
         try:
             return ListToolsResult(tools=[tool async for tool in self._toolbox.tools()])
-        except RunError as error:
+        except (RunError, Refused) as error:
             raise MCPError(INTERNAL_ERROR, str(error)) from None
 
     async def _call_tool(
@@ -92,7 +93,7 @@ class ToolServer:
     ) -> CallToolResult:
         try:
             return await self._call(context, params)
-        except RunError as error:
+        except (RunError, Refused) as error:
             return calls.failure(str(error))
 
     async def _call(self, context: ServerRequestContext[Any, Any], params: CallToolRequestParams) -> CallToolResult:

@@ -5,7 +5,6 @@ Calling it is `calls`' business.
 
 import logging
 import re
-from collections import OrderedDict
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -13,13 +12,13 @@ from mcp.types import Tool, ToolAnnotations
 
 from threadline.api.conversation import MESSAGES
 from threadline.runs.engine import Engine
+from threadline.runs.interfaces import Interface, Interfaces
 from threadline.runs.model import Assistant, JsonObject
 
 logger = logging.getLogger("threadline.mcp")
 
 MAX_NAME = 64  # what models' own tool interfaces take
 PAGE = 1000
-KEPT = 1000  # described tools
 
 _ANNOTATIONS = ToolAnnotations(
     read_only_hint=False, destructive_hint=False, idempotent_hint=False, open_world_hint=True
@@ -39,11 +38,11 @@ _OTHER_CHARACTERS = re.compile(r"[^A-Za-z0-9_-]+")
 
 
 class Toolbox:
-    """The tools of one engine. What a graph's schemas make of one is kept, for it takes milliseconds to find out."""
+    """The tools of one engine."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._described: OrderedDict[object, Tool] = OrderedDict()
+        self._interfaces = Interfaces(engine.registry, engine.store)
 
     async def tools(self) -> AsyncIterator[Tool]:
         """Yield all tools; an assistant whose graph cannot be made has none."""
@@ -87,37 +86,27 @@ class Toolbox:
             offset += PAGE
 
     async def _describe(self, name: str, assistant: Assistant) -> Tool:
-        version = self._engine.registry.version(assistant.graph_id)
-        key = (name, assistant.assistant_id, assistant.updated_at, version)
-        tool = self._described.get(key)
-        if tool is None:
-            tool = _tool(name, assistant, await self._engine.blueprints.schemas(assistant))
-        if version is not None:
-            self._described[key] = tool
-            self._described.move_to_end(key)
-            if len(self._described) > KEPT:
-                self._described.popitem(last=False)
-        return tool
+        return _tool(name, assistant, await self._interfaces.of(assistant))
 
 
-def _tool(name: str, assistant: Assistant, schemas: JsonObject) -> Tool:
+def _tool(name: str, assistant: Assistant, interface: Interface) -> Tool:
     return Tool(
         name=name,
         title=assistant.name,
         description=assistant.description or f"Tool based on the {assistant.name} assistant",
-        input_schema=input_schema(schemas["input_schema"]),
-        output_schema=output_schema(schemas["output_schema"]),
+        input_schema=input_schema(interface.input),
+        output_schema=output_schema(interface.output),
         annotations=_ANNOTATIONS,
         _meta={"assistant_id": str(assistant.assistant_id), "graph_id": assistant.graph_id},
     )
 
 
-def input_schema(schema: JsonObject | None) -> JsonObject:
+def input_schema(schema: JsonObject) -> JsonObject:
     """Return what a model is told to send: the graph's input, with the messages as one text."""
     return _simplified(schema, _MESSAGE_INPUT) or {"type": "object"}
 
 
-def output_schema(schema: JsonObject | None) -> JsonObject | None:
+def output_schema(schema: JsonObject) -> JsonObject | None:
     """Return what comes back, None where that is no object.
 
     Nothing in it is required: a run that stops at a question has not written everything.
@@ -126,8 +115,8 @@ def output_schema(schema: JsonObject | None) -> JsonObject | None:
     return None if simplified is None else {key: part for key, part in simplified.items() if key != "required"}
 
 
-def _simplified(schema: JsonObject | None, messages: JsonObject) -> JsonObject | None:
-    if not schema or schema.get("type") != "object":
+def _simplified(schema: JsonObject, messages: JsonObject) -> JsonObject | None:
+    if schema.get("type") != "object":
         return None
     properties = dict(schema.get("properties") or {})
     if MESSAGES in properties:
