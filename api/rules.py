@@ -33,16 +33,18 @@ RULES = (
     _rule("POST", "/threads"),
     _rule("POST", "/threads/search"),
     _rule("POST", "/threads/count"),
+    _rule("POST", "/threads/prune"),
     _rule("PATCH", THREAD),
     _rule("POST", f"{THREAD}/runs(?:/wait|/stream)?", "threads", "read"),
     _rule("POST", f"{THREAD}/(?:history|state/checkpoint)", "threads", "read"),
-    _rule("POST", f"{THREAD}/fork", "threads", "read"),
+    _rule("POST", f"{THREAD}/(?:fork|copy)", "threads", "read"),
     _rule("GET|HEAD", f"{THREAD}/runs/{{run_id}}(?:/*)?", "threads", "read"),
     _rule("GET|HEAD", f"{THREAD}(?:/*)?", "threads", "read"),
     _rule("DELETE", f"{THREAD}/runs/{{run_id}}", "threads", "delete"),
     _rule("DELETE", f"{THREAD}(?:/*)?", "threads", "delete"),
     _rule("POST", f"{THREAD}/runs/{{run_id}}/*", "threads", "update"),
     _rule(ANY, f"{THREAD}/*", "threads", "update"),
+    _rule("POST", "/assistants"),
     _rule("POST", "/assistants/search"),
     _rule("POST", "/assistants/count"),
     _rule("POST", "/assistants/{assistant_id}/versions", "assistants", "read"),
@@ -54,7 +56,7 @@ RULES = (
     _rule("POST", "/mcp/?"),
     _rule("GET|HEAD|POST", "/a2a/{assistant_id}(?:/*)?"),
     _rule("GET|HEAD", r"/\.well-known/agent-card\.json"),
-    _rule("GET|HEAD", "/(?:docs|docs/oauth2-redirect|openapi.json)"),
+    _rule("GET|HEAD", "/(?:docs|docs/assets/[^/]+|openapi.json)"),
 )
 
 

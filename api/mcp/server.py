@@ -34,7 +34,7 @@ from threadline.runs.model import CancelAction, JsonObject, Run
 # One line per request at INFO says nothing that the request's own does not.
 logging.getLogger("mcp").setLevel(logging.WARNING)
 
-LAST_REPORTS = 1.0  # seconds that the last steps may be told behind the end
+LAST_REPORTS = 5.0  # seconds that the last steps may be told behind the end
 
 _RUN = "threadline.mcp.run"
 _PARENT = "threadline.mcp.parent"

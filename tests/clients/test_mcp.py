@@ -16,6 +16,7 @@ from mcp.types import CallToolResult
 
 from threadline.tests.clients.served_graphs import approving
 
+SLEEPING = "select r.status from runs r join threads t using (thread_id) where t.hidden and r.graph_id = 'sleeping'"
 HELLO = {"messages": "hello there"}
 
 
@@ -111,14 +112,15 @@ async def test_an_unknown_tool_is_refused_by_its_name(url: str) -> None:
 
 
 async def test_progress_is_told_for_each_step_to_those_who_ask(call_tool: Any) -> None:
-    told: list[tuple[float, float | None, str | None]] = []
+    told: asyncio.Queue[tuple[float, float | None, str | None]] = asyncio.Queue()
 
     async def note(progress: float, total: float | None, message: str | None) -> None:
-        told.append((progress, total, message))
+        await told.put((progress, total, message))
 
     result = await call_tool("delegating", HELLO, progress_callback=note)
     assert not result.is_error
-    assert told == [(1, None, "inner finished")]
+    assert await asyncio.wait_for(told.get(), 5) == (1, None, "inner finished")
+    assert told.empty()
 
 
 async def test_assistants_of_one_name_are_different_tools(url: str, call_tool: Any) -> None:
@@ -150,12 +152,12 @@ async def test_a_call_that_is_given_up_stops_its_run(own_dsn: str, raw: httpx.As
 
 
 async def until_sleeping_is(dsn: str, status: str) -> None:
-    """Wait for the only run of `sleeping` here; a run without a thread is not to be found through the API."""
+    """Wait for the only run of `sleeping` without a thread; it is not to be found through the API."""
     async with await psycopg.AsyncConnection.connect(dsn, autocommit=True) as connection, asyncio.timeout(10):
         found: list[str] = []
         while found != [status]:
             await asyncio.sleep(0.05)
-            cursor = await connection.execute("select status from runs where graph_id = 'sleeping'")
+            cursor = await connection.execute(SLEEPING)
             found = [row[0] for row in await cursor.fetchall()]
 
 
