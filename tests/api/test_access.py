@@ -9,7 +9,7 @@ import httpx
 import pytest
 from langgraph_sdk import get_client
 
-from threadline.tests.api.guarded_world import AUTH, client_of, serve_project, write_project
+from threadline.tests.api.guarded_world import AUTH, GRAPHS, client_of, serve_project, write_project
 
 TELL = {"assistant_id": "telling", "input": {}}
 
@@ -52,6 +52,25 @@ async def update(ctx, value):
 @auth.on.assistants.search
 async def broken(ctx, value):
     return {"name": {"$regex": ".*"}}
+"""
+
+
+STRICT = """
+from dataclasses import dataclass
+
+from langgraph.runtime import Runtime
+
+
+@dataclass
+class Wanted:
+    model: str
+
+
+def say(state: State, config: RunnableConfig, runtime: Runtime[Wanted]) -> State:
+    return {"told": f"{runtime.context.model} for {config['configurable']['langgraph_auth_user']['identity']}"}
+
+
+strict = StateGraph(State, context_schema=Wanted).add_node("say", say).add_edge(START, "say").compile()
 """
 
 
@@ -171,6 +190,23 @@ def test_a_comparison_with_anothers_thread_finds_nothing(alice: httpx.Client, bo
     place = f"{threads['alice']}@{checkpoint}"
     assert alice.get(f"/threads/{threads['alice']}/diff", params={"a": checkpoint}).status_code == 200
     assert bob.get(f"/threads/{threads['bob']}/diff", params={"a": place}).status_code == 404
+
+
+def test_a_fork_is_whose_it_is_that_made_it(narrow_url: str) -> None:
+    with client_of(narrow_url, **{"x-token": "ann"}) as ann, client_of(narrow_url, **{"x-token": "ben"}) as ben:
+        thread = new_thread(ann)
+        ann.post(f"/threads/{thread}/runs/wait", json=TELL).raise_for_status()
+        assert ben.post(f"/threads/{thread}/fork", json={}).status_code == 404
+        fork = ann.post(f"/threads/{thread}/fork", json={}).raise_for_status().json()["thread_id"]
+        assert ann.get(f"/threads/{fork}").json()["metadata"]["participants"] == ["ann"]
+
+
+def test_who_asks_is_no_part_of_a_graphs_context(server_dsn: str, template_database: str, tmp_path: Path) -> None:
+    config = write_project(tmp_path, graphs=f"{GRAPHS}\n{STRICT}")
+    config.write_text(config.read_text().replace("guarded_graphs.py:made_for", "guarded_graphs.py:strict"))
+    with serve_project(server_dsn, template_database, config) as url, client_of(url, "alice") as alice:
+        body = {"assistant_id": "made", "input": {}, "context": {"model": "m1"}}
+        assert told(alice, body) == "m1 for alice"
 
 
 def test_headers_reach_the_run_as_the_file_says(alice: httpx.Client) -> None:
