@@ -56,6 +56,8 @@ RULES = (
     _rule("POST", "/mcp/?"),
     _rule("GET|HEAD|POST", "/a2a/{assistant_id}(?:/*)?"),
     _rule("GET|HEAD", r"/\.well-known/agent-card\.json"),
+    # What it tells is about all users, but nothing of any: whoever scrapes it has a token of its own.
+    _rule("GET|HEAD", "/metrics"),
     _rule("GET|HEAD", "/(?:docs|docs/assets/[^/]+|openapi.json)"),
 )
 
