@@ -6,7 +6,7 @@ from importlib.metadata import version
 
 from fastapi import FastAPI
 
-from threadline.api import assistants, blueprints, replay, runs, stateless, states, system, threads
+from threadline.api import assistants, blueprints, replay, runs, stateless, states, store, system, threads
 from threadline.api.answers import Answers
 from threadline.api.departures import Stopping
 from threadline.api.documentation import install_documentation
@@ -28,6 +28,7 @@ ROUTERS = (
     threads.router,
     assistants.router,
     blueprints.router,
+    store.router,
     replay.router,
     system.router,
 )

@@ -52,6 +52,8 @@ RULES = (
     _rule("DELETE", "/assistants/{assistant_id}(?:/*)?", "assistants", "delete"),
     _rule(ANY, "/assistants/{assistant_id}(?:/*)?", "assistants", "update"),
     _rule("POST", "/runs(?:/wait|/stream)?"),
+    _rule("PUT|GET|HEAD|DELETE", "/store/items"),
+    _rule("POST", "/store/(?:items/search|namespaces)"),
     _rule("GET|HEAD", "/(?:docs|docs/assets/[^/]+|openapi.json)"),
 )
 

@@ -28,6 +28,11 @@ COLLECTIONS = {
     ("post", "/runs"),
     ("post", "/runs/wait"),
     ("post", "/runs/stream"),
+    ("put", "/store/items"),
+    ("get", "/store/items"),
+    ("delete", "/store/items"),
+    ("post", "/store/items/search"),
+    ("post", "/store/namespaces"),
 }
 OPEN = OPEN_PATHS
 IDS = ("{thread_id}", "{assistant_id}", "{cron_id}")
