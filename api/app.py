@@ -13,7 +13,7 @@ from threadline.api.documentation import install_documentation
 from threadline.api.errors import install_error_table
 from threadline.api.openapi import install_openapi
 from threadline.api.responses import JsonResponse
-from threadline.api.surroundings import make_middleware, mount_custom, running_custom, take_away
+from threadline.api.surroundings import include, make_middleware, mount_custom, running_custom
 from threadline.graphs.door import Door
 from threadline.runs.engine import Engine
 from threadline.settings import ApiSettings
@@ -64,10 +64,9 @@ def create_app(open_engine: OpenEngine, settings: ApiSettings, door: Door | None
     )
     app.state.stopping = stopping
     install_error_table(app)
-    for router in ROUTERS:
-        app.include_router(router)
-    install_documentation(app)
-    take_away(app, door.disabled)
+    include(app, ROUTERS, door.disabled)
+    if "meta" not in door.disabled:
+        install_documentation(app)
     mount_custom(app, door)
     install_openapi(app, ROUTERS, door.openapi)
     return app
