@@ -6,7 +6,19 @@ from importlib.metadata import version
 
 from fastapi import FastAPI
 
-from threadline.api import assistants, blueprints, replay, runs, stateless, states, store, system, threads
+from threadline.api import (
+    assistants,
+    blueprints,
+    metrics,
+    protocols,
+    replay,
+    runs,
+    stateless,
+    states,
+    store,
+    system,
+    threads,
+)
 from threadline.api.answers import Answers
 from threadline.api.departures import Stopping
 from threadline.api.documentation import install_documentation
@@ -30,6 +42,8 @@ ROUTERS = (
     blueprints.router,
     store.router,
     replay.router,
+    protocols.router,
+    metrics.router,
     system.router,
 )
 
@@ -47,6 +61,7 @@ def create_app(open_engine: OpenEngine, settings: ApiSettings, door: Door | None
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with open_engine() as engine:
             app.state.engine = engine
+            app.state.protocols = {}
             app.state.answers = Answers(engine, stopping, settings.heartbeat.total_seconds())
             async with running_custom(door):
                 yield

@@ -93,6 +93,7 @@ class Engine:
     blueprints: Blueprints
     retention: Retention
     items: Items
+    worker: Worker
 
 
 @asynccontextmanager
@@ -117,7 +118,7 @@ async def open_engine(database: Database, registry: Registry, settings: EngineSe
         tasks += await stack.enter_async_context(parts.writer.running())
         tasks.append(await stack.enter_async_context(parts.admission.running()))
         tasks += await stack.enter_async_context(_run_tasks(parts.background()))
-        stack.push_async_callback(_close_store, parts.store)
+        stack.push_async_callback(parts.store.close)
         failures: list[BaseException] = []
         stack.push_async_callback(parts.worker.stop)
         stack.enter_context(_watch(tasks, failures))
@@ -185,6 +186,7 @@ class _Parts:
             Blueprints(self._registry, self.store),
             self.retention,
             Items(self.store),
+            self.worker,
         )
 
     def background(self) -> dict[str, Coroutine[Any, Any, None]]:
@@ -269,13 +271,6 @@ async def _run_tasks(work: dict[str, Coroutine[Any, Any, None]]) -> AsyncIterato
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-
-
-async def _close_store(store: ItemStore) -> None:
-    """The store has no way to be closed; its task is cancelled by nobody else while the loop still runs."""
-    if store._task is not None:
-        store._task.cancel()
-        await asyncio.gather(store._task, return_exceptions=True)
 
 
 @contextmanager

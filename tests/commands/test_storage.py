@@ -132,5 +132,4 @@ async def test_a_service_is_asked_for_vectors(tmp_path: Path, database: Database
     assert found.score == pytest.approx(1.0, abs=0.1)
     assert {asked[:2] for asked in ASKED} == {("/v1/embeddings", "Bearer key-of-the-test")}
     assert {asked[2] for asked in ASKED} == {"small"}
-    assert store._task is not None
-    store._task.cancel()
+    await store.close()
