@@ -89,9 +89,9 @@ def _configuration(body: RunCreate, assistant: Assistant) -> JsonObject:
         raise ContradictoryRequest(
             "Cannot specify both configurable and context. Use context, which replaces configurable."
         )
-    own = {key: value for key, value in (configurable or body.context or {}).items() if not key.startswith(RESERVED)}
     inherited: JsonObject = assistant.config.get("configurable") or {}
-    return inherited | assistant.context | own
+    merged = inherited | assistant.context | (configurable or body.context or {})
+    return {key: value for key, value in merged.items() if not key.startswith(RESERVED)}
 
 
 def _checkpoint(thread_id: UUID, body: RunCreate) -> JsonObject:
