@@ -37,6 +37,7 @@ select pg_notify('threadline', json_build_object('p', process_id, 'd', true)::te
 select pg_advisory_lock_shared(hashtextextended(%(process_id)s::text, 0))
 
 -- name: note_watched
+-- From now on the lock says something; before it was taken, it would have said that the process is cut off.
 update processes set watched = true where process_id = %(process_id)s
 
 -- name: find_neighbours
