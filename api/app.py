@@ -6,7 +6,18 @@ from importlib.metadata import version
 
 from fastapi import FastAPI
 
-from threadline.api import assistants, blueprints, protocols, replay, runs, stateless, states, system, threads
+from threadline.api import (
+    assistants,
+    blueprints,
+    metrics,
+    protocols,
+    replay,
+    runs,
+    stateless,
+    states,
+    system,
+    threads,
+)
 from threadline.api.answers import Answers
 from threadline.api.departures import Stopping
 from threadline.api.documentation import install_documentation
@@ -30,6 +41,7 @@ ROUTERS = (
     blueprints.router,
     replay.router,
     protocols.router,
+    metrics.router,
     system.router,
 )
 
