@@ -279,3 +279,17 @@ def test_a_thread_born_with_a_past_is_its_makers(alice: httpx.Client, bob: httpx
     made = alice.post("/threads", json={"metadata": {"graph_id": "telling"}, "supersteps": past}).raise_for_status()
     assert made.json()["metadata"]["owner"] == "alice"
     assert bob.get(f"/threads/{made.json()['thread_id']}/state").status_code == 404
+
+
+def test_items_are_kept_where_the_handler_says(alice: httpx.Client, bob: httpx.Client) -> None:
+    item = {"namespace": ["notes"], "key": "k", "value": {"n": 1}}
+    assert alice.put("/store/items", json=item).status_code == 204
+    assert alice.get("/store/items?namespace=notes&key=k").json()["namespace"] == ["alice", "notes"]
+    assert bob.get("/store/items?namespace=notes&key=k").json() is None
+    assert bob.get("/store/items?namespace=alice.notes&key=k").json() is None
+    assert bob.post("/store/items/search", json={"namespace_prefix": []}).json() == {"items": []}
+    assert [each["key"] for each in alice.post("/store/items/search", json={}).json()["items"]] == ["k"]
+    assert bob.post("/store/namespaces", json={}).json() == {"namespaces": []}
+    assert alice.post("/store/namespaces", json={}).json() == {"namespaces": [["alice", "notes"]]}
+    assert bob.request("DELETE", "/store/items", json={"namespace": ["notes"], "key": "k"}).status_code == 204
+    assert alice.get("/store/items?namespace=notes&key=k").json()["value"] == {"n": 1}

@@ -28,6 +28,11 @@ COLLECTIONS = {
     ("post", "/runs"),
     ("post", "/runs/wait"),
     ("post", "/runs/stream"),
+    ("put", "/store/items"),
+    ("get", "/store/items"),
+    ("delete", "/store/items"),
+    ("post", "/store/items/search"),
+    ("post", "/store/namespaces"),
     ("post", "/mcp"),
     ("get", "/.well-known/agent-card.json"),
 }
