@@ -15,6 +15,7 @@ from threadline.api import (
     runs,
     stateless,
     states,
+    store,
     system,
     threads,
 )
@@ -39,6 +40,7 @@ ROUTERS = (
     threads.router,
     assistants.router,
     blueprints.router,
+    store.router,
     replay.router,
     protocols.router,
     metrics.router,

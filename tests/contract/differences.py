@@ -84,6 +84,12 @@ INTENDED = (
     Rule("a2a-task", "*", call="POST /a2a/*", scenario="an_agent_is_spoken_to*"),
     Rule("a2a-stream", "*", call="POST /a2a/*", scenario="an_agent_streams_its_answer"),
     Rule("a2a-errors", "body.error.*", call="POST /a2a/*", scenario="an_agent_refuses_nonsense"),
+    Rule("refused-nonsense", "status", call="POST /store/*", theirs="200*", ours="4*"),
+    Rule("item-errors", "body*", call="* /store/items*", scenario="items_are_not_*"),
+    Rule("item-errors", "headers.content-type", call="* /store/items*", theirs=GONE),
+    Rule("item-errors", "status", call="GET /store/items", theirs="422*", ours="400*"),
+    Rule("item-order", "body.items[].*", scenario="items_are_found"),
+    Rule("item-search", "status", call="POST /store/items/search", theirs="500*", ours="200*"),
     Rule("stream-place", "events", scenario="a_run_with_a_gate_streams_what_follows"),
 )
 
@@ -108,7 +114,6 @@ NOT_YET = (
         "event_streams_of_nonsense_*",
         "events_are_taken_up_*",
     ),
-    *_not_yet("store", "an_item_*", "items_*", "namespaces_are_*"),
     *_not_yet("runs", "runs_are_*cancelled*", "all_pending_*", "several_runs_*", "a_run_is_not_created_from_nonsense"),
     *_not_yet("streams", "a_thread_is_followed"),
 )
