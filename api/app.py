@@ -8,7 +8,7 @@ from fastapi import FastAPI
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 
-from threadline.api import assistants, replay, runs, stateless, states, system, threads
+from threadline.api import assistants, protocol, replay, runs, stateless, states, system, threads
 from threadline.api.answers import Answers
 from threadline.api.departures import Stopping
 from threadline.api.errors import install_error_table
@@ -25,6 +25,7 @@ ROUTERS = (
     runs.router,
     stateless.router,
     states.router,
+    protocol.router,
     threads.router,
     assistants.router,
     replay.router,

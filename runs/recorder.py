@@ -21,14 +21,22 @@ from langgraph.config import get_config
 from langgraph.pregel._messages import StreamMessagesHandler
 from langgraph.pregel.protocol import StreamChunk, StreamProtocol
 
-from threadline.checkpoints.buffer import RunBuffer
+from threadline.checkpoints.buffer import Entry, RunBuffer
 from threadline.checkpoints.run_saver import NO_TASK, RunSaver
 from threadline.checkpoints.secrets import hide, without_secrets
 from threadline.runs.encoding import encode
 from threadline.runs.messages import MessageModes
-from threadline.runs.model import ATTEMPT_STARTED, INPUT_REQUESTED, NODE_FINISHED, NODE_STARTED, JsonObject
+from threadline.runs.model import (
+    ATTEMPT_STARTED,
+    CHECKPOINTS,
+    INPUT_REQUESTED,
+    NODE_FINISHED,
+    NODE_STARTED,
+    JsonObject,
+)
 from threadline.runs.past import Past
 from threadline.runs.tokens import TokenMeter
+from threadline.runs.transcript import Transcript, envelope
 
 INTERRUPT = "__interrupt__"
 MAX_PENDING_BYTES = 64 * 1024 * 1024  # of one run, while the database takes nothing
@@ -40,8 +48,8 @@ class Recorder:
     `modes` are the stream modes the run was created with; lifecycle, interrupts and the last values are kept
     whatever they are. `past` knows what earlier attempts have logged, so that committed work is reported once.
     `secrets` are kept out of the errors of nodes. `opening` says who makes this attempt; it is logged beside the
-    first node, so that it costs no commit. `holds` is false where nothing is written while the run goes on
-    (durability exit).
+    first node, so that it costs no commit, or at once where there is a `protocol` to follow the run by. `holds` is
+    false where nothing is written while the run goes on (durability exit).
     """
 
     def __init__(
@@ -51,6 +59,7 @@ class Recorder:
         *,
         modes: frozenset[str],
         subgraphs: bool,
+        protocol: bool,
         holds: bool,
         past: Past,
         secrets: Set[str],
@@ -77,24 +86,33 @@ class Recorder:
         self.interrupts: dict[str, list[dict[str, Any]]] = {}
         self.interrupted = False
         self.questions: list[Any] = []  # what the interrupts ask, as the wire shows it
+        self.transcript = Transcript(self._log, secrets) if protocol else None
+        self._asked: set[str] = set()
+        if self.transcript is not None:
+            self._open()
+            self.transcript.cut_short(past.transcript)
 
     @property
     def stream(self) -> StreamProtocol:
         """The hook for `configurable["__pregel_stream"]`."""
         modes: set[Any] = {"values", "updates", "tasks"}
         modes |= self._modes & {"checkpoints", "debug"}
+        if CHECKPOINTS in self._modes:
+            modes.add("checkpoints")
         return StreamProtocol(self._take, modes)
 
     @property
     def callbacks(self) -> list[BaseCallbackHandler]:
         """What has to hear of the run's model calls."""
+        if self.transcript is not None:
+            return [self._meter, *self.transcript.callbacks(self._take_message)]
         if not self._messages.wanted:
             return [self._meter]
         # With `subgraphs` LangGraph keeps a handler that it did not make itself; ours filters by namespace.
         return [self._meter, StreamMessagesHandler(self._take_message, True)]
 
     def _take_message(self, chunk: StreamChunk) -> None:
-        """Take what LangGraph's message handler emits; called from any thread."""
+        """Take what LangGraph's handlers of messages and tools emit; called from any thread."""
         self._in_loop(self._take, chunk)
 
     def write_custom(self, value: Any) -> None:
@@ -122,9 +140,15 @@ class Recorder:
                 self._take_updates(ns, value)
             case "tasks":
                 self._take_task(ns, value)
+            case "messages" if self.transcript is not None:
+                self.transcript.take_message(ns, value)
             case "messages":
                 if self._visible(ns):
                     self._messages.take(ns, value)
+            case "tools" if self.transcript is not None:
+                self.transcript.take_tool(ns, value)
+            case "checkpoints" if CHECKPOINTS in self._modes:
+                self._take_checkpoint(CHECKPOINTS, ns, value, envelope(value))
             case "checkpoints":
                 shown = _without_secrets(value)
                 self._take_checkpoint("checkpoints", ns, shown, shown)
@@ -132,6 +156,11 @@ class Recorder:
                 self._take_debug(ns, value)
             case _:
                 self._emit(mode, ns, value)
+
+    def _open(self) -> None:
+        if self.opening is not None:
+            self._log(ATTEMPT_STARTED, self.opening)
+            self.opening = None
 
     def _visible(self, ns: tuple[str, ...]) -> bool:
         return not ns or self._subgraphs
@@ -176,9 +205,9 @@ class Recorder:
         path = "|".join(ns)
         if "triggers" in value:
             self._ticking.add(path)
-            if self.opening is not None:
-                self._log(ATTEMPT_STARTED, self.opening)
-                self.opening = None
+            self._open()
+            if self.transcript is not None:
+                self.transcript.take_task(ns, value)
             if self._past.starts(value["id"], value["name"]):
                 if not self._saver.has_result(value["id"]):
                     self._log(NODE_STARTED, {"id": value["id"], "name": value["name"], "ns": list(ns)})
@@ -193,7 +222,12 @@ class Recorder:
         self._log(NODE_FINISHED, finished, bound=True)
         self._emit("tasks", ns, value, bound=True)
         for interrupt in interrupts:
-            self._log(INPUT_REQUESTED, {**interrupt, "task_id": value["id"], "ns": list(ns)}, bound=True)
+            # A subgraph's question is its parents', too: `again` tells who only passes it on.
+            asked = {**interrupt, "task_id": value["id"], "ns": list(ns), "again": interrupt["id"] in self._asked}
+            self._log(INPUT_REQUESTED, asked, bound=True)
+            self._asked.add(interrupt["id"])
+        if self.transcript is not None:
+            self.transcript.take_task(ns, value)
         if interrupts and not ns:
             self.interrupts[value["id"]] = [{"id": i["id"], "value": i["value"]} for i in interrupts]
 
@@ -216,6 +250,8 @@ class Recorder:
         parent = (checkpoint.get("parent_config") or {}).get("configurable", {}).get("checkpoint_id")
         entry = self._saver.hold_for(path, checkpoint_id, parent)
         entry.add_event("|".join((mode, *ns)), encode(value))
+        if mode == CHECKPOINTS:
+            _put_before_values(entry, ns)
 
     def _take_debug(self, ns: tuple[str, ...], value: Mapping[str, Any]) -> None:
         if value["type"] == "checkpoint":
@@ -233,6 +269,14 @@ class Recorder:
         if task_id != NO_TASK:
             # From now on `values` of this graph report checkpoints, not the state it was resumed with.
             self._ticking.add(ns)
+
+
+def _put_before_values(entry: Entry, ns: tuple[str, ...]) -> None:
+    """Clients of the protocol take a checkpoint for that of the `values` which follow."""
+    values = "|".join(("values", *ns))
+    place = next((place for place, event in enumerate(entry.events) if event[0] == values), None)
+    if place is not None:
+        entry.events.insert(place, entry.events.pop())
 
 
 def _told(error: Any) -> str:
