@@ -79,7 +79,7 @@ class Answers:
 
     def events(self, thread_id: UUID, wanted: Filter, after: int) -> Response:
         """Return the thread's events of the event-streaming protocol behind number `after`."""
-        feed = Feed(self._engine.tails, thread_id, after)
+        feed = Feed(self._engine.pool, self._engine.tails, thread_id, after)
         return EventStream(feed, wanted, heartbeat=self._heartbeat, stopping=self._stopping)
 
     def result(self, run: Run, headers: Mapping[str, str], *, cancels: bool = False) -> Response:

@@ -13,16 +13,17 @@ import orjson
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from threadline.api.departures import Stopping
+from threadline.api.errors import known_error
 from threadline.api.event_stream import failure_message
 from threadline.api.protocol_answers import INVALID, Answer, CommandRefused, read_command, refusal
 from threadline.api.protocol_commands import Commands
 from threadline.runs.channels import Filter, read_filter, read_number
 from threadline.runs.encoding import encode
+from threadline.runs.engine import Engine
 from threadline.runs.envelopes import Envelopes
 from threadline.runs.errors import CursorTrimmed, RunError, ThreadGone
 from threadline.runs.feed import Feed
 from threadline.runs.model import JsonObject
-from threadline.runs.tails import Tails
 
 MAX_SUBSCRIPTIONS = 100
 GOING_AWAY = 1012  # "service restart": clients come back
@@ -33,13 +34,11 @@ CATCH_UP = 10.0  # seconds that replaying waits for the log to say what it has
 class EventSocket:
     """One connection to a thread: each event is sent once, if one of its subscriptions wants it."""
 
-    def __init__(
-        self, socket: WebSocket, thread_id: UUID, commands: Commands, tails: Tails, stopping: Stopping
-    ) -> None:
+    def __init__(self, socket: WebSocket, thread_id: UUID, engine: Engine, stopping: Stopping) -> None:
         self._socket = socket
         self._thread_id = thread_id
-        self._commands = commands
-        self._tails = tails
+        self._commands = Commands(engine)
+        self._engine = engine
         self._stopping = stopping
         self._subscriptions: dict[str, Filter] = {}
         self._place = 0  # the number of the last event of the log that was looked at
@@ -107,7 +106,13 @@ class EventSocket:
             return refusal(command.id, error)
         except RunError as error:
             return refusal(command.id, CommandRefused(INVALID, str(error)))
-        return await self._commands.run(self._thread_id, command)
+        try:
+            return await self._commands.run(self._thread_id, command)
+        except Exception as error:  # the database is away, say: the connection outlives that
+            response = known_error(error)
+            if response is None:
+                raise
+            return refusal(command.id, CommandRefused("unknown_error", f"{response.status_code}: {error}"))
 
     async def _subscribe(self, params: JsonObject) -> JsonObject:
         if not params.get("channels"):
@@ -145,7 +150,7 @@ class EventSocket:
             self._place = since  # the first one: the connection's own reading begins there
             return 0
         envelopes, place, count = Envelopes(), since, 0
-        async with Feed(self._tails, self._thread_id, since) as feed:
+        async with self._feed(since) as feed:
             while place < self._place:
                 rows = await feed.next_rows(CATCH_UP)
                 if not rows:
@@ -158,10 +163,13 @@ class EventSocket:
                     place = row.last_seq
         return count
 
+    def _feed(self, after: int) -> Feed:
+        return Feed(self._engine.pool, self._engine.tails, self._thread_id, after)
+
     async def _send_events(self) -> None:
         await self._wanted.wait()
         envelopes = Envelopes()
-        async with Feed(self._tails, self._thread_id, self._place) as feed:
+        async with self._feed(self._place) as feed:
             self._place = feed.after
             while True:
                 for row in await feed.next_rows(60.0):

@@ -78,4 +78,4 @@ async def follow_socket(socket: WebSocket, thread_id: str) -> None:
         await socket.send_text(encode(failure).decode())
         await socket.close(REFUSED, reason)
         return
-    await EventSocket(socket, known, Commands(state.engine), state.engine.tails, state.stopping).serve()
+    await EventSocket(socket, known, state.engine, state.stopping).serve()

@@ -6,7 +6,7 @@ Subscriptions belong to a connection: those commands are `event_socket`'s.
 from collections.abc import Awaitable, Callable
 from uuid import UUID
 
-from threadline.api.errors import RequestError
+from threadline.api.errors import RequestError, known_error
 from threadline.api.protocol_answers import Answer, Command, CommandRefused, refusal, refused
 from threadline.api.run_commands import RunCommands
 from threadline.api.state_commands import StateCommands
@@ -50,6 +50,11 @@ class Commands:
             return refusal(command.id, error)
         except (RequestError, RunError, TypeError) as error:
             return refusal(command.id, refused(error))
+        except Exception as error:
+            response = known_error(error)
+            if response is None or response.status_code not in (401, 403):
+                raise
+            return refusal(command.id, CommandRefused("permission_denied", str(error)))
 
 
 async def _refuse_subscription(thread_id: UUID, command: Command) -> Answer:

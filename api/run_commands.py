@@ -26,7 +26,7 @@ class RunCommands:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._questions = Questions(engine.pool, engine.queue)
+        self._questions = Questions(engine.pool, engine.threads, engine.queue)
 
     async def start(self, thread_id: UUID, command: Command) -> Answer:
         """Start a run. Where the thread waits for an answer, the input is that, unless it goes on elsewhere."""
@@ -40,7 +40,7 @@ class RunCommands:
                 body[key] = params[key]
         thread = await self._find(thread_id)
         if thread is not None and not checkpoint and body["input"] is not None:
-            questions = await self._questions.of(thread)
+            questions = await self._questions.of(thread_id)
             if questions:
                 answer = body.pop("input")
                 # A single question is named, so that a second answer finds it answered.
@@ -53,7 +53,7 @@ class RunCommands:
         params = command.params
         answers = _read_answers(params)
         thread = await self._found(thread_id, "No interrupted run is bound to this thread.")
-        questions = await self._questions.of(thread)
+        questions = await self._questions.of(thread_id)
         if unknown := [each for each in answers if each not in questions]:
             text = f"Unknown or already-consumed interrupt: {unknown[0]}"
             raise CommandRefused("no_such_interrupt", text)

@@ -6,7 +6,7 @@ from typing import Any
 
 import orjson
 
-from threadline.runs.model import CHECKPOINTS, INPUT_REQUESTED, MESSAGES, NODE_FINISHED, TOOLS, LogEvent
+from threadline.runs.model import INPUT_REQUESTED, MESSAGES, NODE_FINISHED, TOOLS, LogEvent
 
 
 class Past:
@@ -41,8 +41,6 @@ class Past:
             self._values.add(path)
         elif mode in (MESSAGES, TOOLS):
             self.transcript.append(event)
-        elif mode == CHECKPOINTS:
-            self._checkpoints.add((mode, orjson.loads(event.data)["id"]))
         elif mode in ("checkpoints", "debug"):
             value = orjson.loads(event.data)
             checkpoint = value.get("payload", value)

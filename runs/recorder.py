@@ -21,14 +21,13 @@ from langgraph.config import get_config
 from langgraph.pregel._messages import StreamMessagesHandler
 from langgraph.pregel.protocol import StreamChunk, StreamProtocol
 
-from threadline.checkpoints.buffer import Entry, RunBuffer
+from threadline.checkpoints.buffer import RunBuffer
 from threadline.checkpoints.run_saver import NO_TASK, RunSaver
 from threadline.checkpoints.secrets import hide, without_secrets
 from threadline.runs.encoding import encode
 from threadline.runs.messages import MessageModes
 from threadline.runs.model import (
     ATTEMPT_STARTED,
-    CHECKPOINTS,
     INPUT_REQUESTED,
     NODE_FINISHED,
     NODE_STARTED,
@@ -36,7 +35,7 @@ from threadline.runs.model import (
 )
 from threadline.runs.past import Past
 from threadline.runs.tokens import TokenMeter
-from threadline.runs.transcript import Transcript, envelope
+from threadline.runs.transcript import Transcript
 
 INTERRUPT = "__interrupt__"
 MAX_PENDING_BYTES = 64 * 1024 * 1024  # of one run, while the database takes nothing
@@ -91,14 +90,13 @@ class Recorder:
         if self.transcript is not None:
             self._open()
             self.transcript.cut_short(past.transcript)
+            saver.on_checkpoint = self.transcript.take_checkpoint
 
     @property
     def stream(self) -> StreamProtocol:
         """The hook for `configurable["__pregel_stream"]`."""
         modes: set[Any] = {"values", "updates", "tasks"}
         modes |= self._modes & {"checkpoints", "debug"}
-        if CHECKPOINTS in self._modes:
-            modes.add("checkpoints")
         return StreamProtocol(self._take, modes)
 
     @property
@@ -147,8 +145,6 @@ class Recorder:
                     self._messages.take(ns, value)
             case "tools" if self.transcript is not None:
                 self.transcript.take_tool(ns, value)
-            case "checkpoints" if CHECKPOINTS in self._modes:
-                self._take_checkpoint(CHECKPOINTS, ns, value, envelope(value))
             case "checkpoints":
                 shown = _without_secrets(value)
                 self._take_checkpoint("checkpoints", ns, shown, shown)
@@ -250,8 +246,6 @@ class Recorder:
         parent = (checkpoint.get("parent_config") or {}).get("configurable", {}).get("checkpoint_id")
         entry = self._saver.hold_for(path, checkpoint_id, parent)
         entry.add_event("|".join((mode, *ns)), encode(value))
-        if mode == CHECKPOINTS:
-            _put_before_values(entry, ns)
 
     def _take_debug(self, ns: tuple[str, ...], value: Mapping[str, Any]) -> None:
         if value["type"] == "checkpoint":
@@ -269,14 +263,6 @@ class Recorder:
         if task_id != NO_TASK:
             # From now on `values` of this graph report checkpoints, not the state it was resumed with.
             self._ticking.add(ns)
-
-
-def _put_before_values(entry: Entry, ns: tuple[str, ...]) -> None:
-    """Clients of the protocol take a checkpoint for that of the `values` which follow."""
-    values = "|".join(("values", *ns))
-    place = next((place for place, event in enumerate(entry.events) if event[0] == values), None)
-    if place is not None:
-        entry.events.insert(place, entry.events.pop())
 
 
 def _told(error: Any) -> str:

@@ -19,9 +19,11 @@ from langgraph.pregel._tools import StreamToolCallHandler
 from langgraph.pregel.protocol import StreamChunk
 from langgraph.stream import LifecycleTransformer, SubgraphStatus
 
+from threadline.checkpoints.buffer import CheckpointRow, Entry
 from threadline.checkpoints.secrets import hide
+from threadline.runs.encoding import encode
 from threadline.runs.messages import Log
-from threadline.runs.model import LIFECYCLE, MESSAGES, TOOLS, JsonObject, LogEvent
+from threadline.runs.model import CHECKPOINTS, LIFECYCLE, MESSAGES, TOOLS, JsonObject, LogEvent
 
 Namespace = tuple[str, ...]
 
@@ -80,6 +82,14 @@ class Transcript:
     def take_task(self, ns: Namespace, value: Mapping[str, Any]) -> None:
         """Log what the start or the result of a task says about the subgraphs around it."""
         self._subgraphs.take(ns, value)
+
+    def take_checkpoint(self, entry: Entry, row: CheckpointRow) -> None:
+        """Tell of a checkpoint in the entry that commits it, before the values it holds: clients pair the two so."""
+        entry.add_event(_named(CHECKPOINTS, (row.ns,) if row.ns else ()), encode(_envelope(row)))
+        values = _named("values", (row.ns,) if row.ns else ())
+        place = next((place for place, event in enumerate(entry.events) if event[0] == values), None)
+        if place is not None:
+            entry.events.insert(place, entry.events.pop())
 
     def cut_short(self, past: Iterable[LogEvent]) -> None:
         """End, as failed, the messages and calls that an attempt which died had begun: nobody goes on with them."""
@@ -146,16 +156,11 @@ class Subgraphs(LifecycleTransformer):
         self._emit(_named(LIFECYCLE, ns), data)
 
 
-def envelope(checkpoint: Mapping[str, Any]) -> JsonObject:
-    """Return what the protocol tells of a checkpoint: enough to show the line of them, and to fork there."""
-    metadata = checkpoint.get("metadata") or {}
-    parent = (checkpoint.get("parent_config") or {}).get("configurable", {}).get("checkpoint_id")
-    return {
-        "id": checkpoint["config"]["configurable"]["checkpoint_id"],
-        **({"parent_id": parent} if parent else {}),
-        "step": metadata.get("step"),
-        "source": metadata.get("source"),
-    }
+def _envelope(row: CheckpointRow) -> JsonObject:
+    """What is told of a checkpoint: enough to show the line of them, and to fork there."""
+    metadata = orjson.loads(row.metadata)
+    parent = {"parent_id": row.parent} if row.parent else {}
+    return {"id": row.id, **parent, "step": metadata.get("step"), "source": metadata.get("source")}
 
 
 def _named(name: str, ns: Namespace) -> str:

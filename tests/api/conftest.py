@@ -34,9 +34,8 @@ from threadline.settings import ApiSettings
 GRAPHS = Path(__file__).with_name("served_graphs.py")
 STREAMED_GRAPHS = Path(__file__).with_name("streamed_graphs.py")
 NAMES = ("steps", "asking", "ticking", "failing", "configured", "nested")
-STREAMED = (
-    "talking chorus broken_off asking asking_twice nested nested_asking nested_failing dozing failing calling"
-).split()
+STREAMED = ["talking", "chorus", "broken_off", "asking", "asking_twice", "nested", "nested_asking", "nested_failing"]
+STREAMED += ["dozing", "failing", "calling"]
 HEARTBEAT = timedelta(seconds=0.3)
 MAX_BODY = 100_000
 

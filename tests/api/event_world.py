@@ -73,7 +73,7 @@ class Thread:
     def settled(self, channels: list[str] | None = None, **more: Any) -> list[Event]:
         """Return what a stream has to tell until it is silent for a heartbeat, of runs that have ended."""
         body = {"channels": channels or ALL, **more}
-        found = []
+        found: list[Event] = []
         with self.http.stream("POST", f"/threads/{self.id}/stream/events", json=body) as response:
             response.raise_for_status()
             for line in response.iter_lines():

@@ -1,4 +1,4 @@
-"""Owns the graphs that the event-streaming protocol is tried on: they talk, ask, call tools, fail and take their time."""
+"""Owns the graphs that the event-streaming protocol is tried on: they talk, ask, call tools, fail, take time."""
 
 import asyncio
 import operator

@@ -1,6 +1,5 @@
 """What each command of the event-streaming protocol does, and in which words it refuses."""
 
-from collections.abc import Iterator
 from typing import Any
 from uuid import uuid4
 
@@ -11,8 +10,8 @@ from threadline.tests.api.event_world import Thread, data, of
 
 
 @pytest.fixture
-def thread(http: httpx.Client) -> Iterator[Thread]:
-    yield Thread(http)
+def thread(http: httpx.Client) -> Thread:
+    return Thread(http)
 
 
 @pytest.fixture

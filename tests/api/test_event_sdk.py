@@ -8,6 +8,7 @@ import pytest
 from langgraph_sdk.client import LangGraphClient, SyncLangGraphClient
 
 from threadline.tests.api.streamed_graphs import TOLD
+from threadline.tests.laboratory.locks import until
 
 Transport = Literal["sse", "websocket"]
 
@@ -61,8 +62,7 @@ async def test_a_question_is_answered_and_the_run_goes_on(sdk: LangGraphClient, 
         await thread.run.start(input={"topic": "sure?"})
         async for _ in thread.values:
             pass
-        while not thread.interrupts:
-            await asyncio.sleep(0.01)
+        await until(lambda: thread.interrupts, "the client knows of the question")
         (asked,) = thread.interrupts
         assert asked["value"] == {"q": "sure?"}
         assert len(asked["namespace"]) == 2

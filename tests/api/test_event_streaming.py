@@ -1,6 +1,7 @@
 """What the event-streaming protocol shows of runs, and how its streams go on after a break."""
 
-from collections.abc import Iterator
+from itertools import pairwise
+from typing import Any
 
 import httpx
 import pytest
@@ -10,12 +11,12 @@ from threadline.tests.api.streamed_graphs import TOLD
 
 
 @pytest.fixture
-def thread(http: httpx.Client) -> Iterator[Thread]:
-    yield Thread(http)
+def thread(http: httpx.Client) -> Thread:
+    return Thread(http)
 
 
-def text_of(messages: list[dict[str, object]]) -> str:
-    return "".join(str(each["delta"]["text"]) for each in messages if each["event"] == "content-block-delta")  # type: ignore[index]  # JSON
+def text_of(messages: list[Any]) -> str:
+    return "".join(each["delta"]["text"] for each in messages if each["event"] == "content-block-delta")
 
 
 def test_a_run_is_told_from_running_to_completed(thread: Thread) -> None:
@@ -83,7 +84,7 @@ def test_each_checkpoint_is_told_before_the_values_it_holds(thread: Thread) -> N
     events = thread.read(["values", "checkpoints"])
     pairs = [
         (data(before)["step"], data(after)["log"])
-        for before, after in zip(events, events[1:], strict=False)
+        for before, after in pairwise(events)
         if (before["method"], after["method"]) == ("checkpoints", "values")
     ]
     assert pairs == [(0, []), (1, ["plan"]), (2, ["plan", "talk"])]
