@@ -16,6 +16,7 @@ from threadline.api import (
     runs,
     stateless,
     states,
+    store,
     system,
     threads,
 )
@@ -41,6 +42,7 @@ ROUTERS = (
     threads.router,
     assistants.router,
     blueprints.router,
+    store.router,
     replay.router,
     protocols.router,
     metrics.router,

@@ -5,7 +5,7 @@ from typing import Any
 from uuid import UUID, uuid5
 
 from threadline.checkpoints.secrets import without_secrets
-from threadline.graphs.users import User
+from threadline.runs.callers import for_graph
 from threadline.runs.commands import read_command
 from threadline.runs.model import Claim, JsonObject, Run
 from threadline.runs.supersteps import Durability
@@ -76,9 +76,7 @@ def _make_config(run: Run, *, resumed: bool) -> JsonObject:
         "graph_id": run.graph_id,
         "assistant_id": str(run.assistant_id),
     }
-    configurable = {**(given.get("configurable") or {}), **ids}
-    if fields := configurable.get("langgraph_auth_user"):
-        configurable["langgraph_auth_user"] = User(fields)
+    configurable = for_graph({**(given.get("configurable") or {}), **ids})
     if not resumed:
         configurable.update(_read_checkpoint(run.kwargs))
     config: JsonObject = {
