@@ -44,6 +44,7 @@ __all__ = [
     "Settings",
     "SettingsError",
     "TracingSettings",
+    "WebhookSettings",
     "WorkerSettings",
     "export_variables",
     "load_settings",
@@ -172,6 +173,13 @@ class FetchSettings(Section):
     allow_loopback: Annotated[Flag, variables("THREADLINE_FETCH_LOOPBACK")] = False
 
 
+class WebhookSettings(Section):
+    """Where webhooks may go."""
+
+    # Off: whoever may start a run could call what listens on this machine.
+    allow_loopback: Annotated[Flag, variables("THREADLINE_WEBHOOK_ALLOW_LOOPBACK")] = False
+
+
 class TracingSettings(Section):
     """Whether runs are traced in LangSmith, and what becomes of traces that it does not take."""
 
@@ -213,6 +221,7 @@ class Settings:
     api: ApiSettings = field(default_factory=ApiSettings)
     model: ModelSettings = field(default_factory=ModelSettings)
     fetch: FetchSettings = field(default_factory=FetchSettings)
+    webhooks: WebhookSettings = field(default_factory=WebhookSettings)
     tracing: TracingSettings = field(default_factory=TracingSettings)
 
 
@@ -247,6 +256,7 @@ def load_settings(
         api=environment.read(ApiSettings),
         model=environment.read(ModelSettings),
         fetch=environment.read(FetchSettings),
+        webhooks=environment.read(WebhookSettings),
         tracing=environment.read(TracingSettings),
     )
     environment.reject_misspelt()

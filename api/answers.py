@@ -11,6 +11,7 @@ from threadline.api.departures import Stopping
 from threadline.api.playback import ReplayStream
 from threadline.api.responses import run_headers
 from threadline.api.stream import RunFrames, RunStream
+from threadline.api.thread_stream import ThreadFrames, ThreadStream, ThreadStreamMode
 from threadline.api.waiting import Waiting
 from threadline.replay.pace import Pace
 from threadline.replay.recording import Recording
@@ -56,6 +57,18 @@ class Answers:
             headers=headers,
             tells_place=run.status is RunStatus.PENDING or not knows_place,
             on_abandoned=self._abandon(run) if cancels else None,
+        )
+
+    def thread(self, thread_id: UUID, after: int, modes: Iterable[ThreadStreamMode]) -> Response:
+        """Return what happens on the thread behind number `after`, for as long as the client stays."""
+        read_state = partial(self._engine.states.get, thread_id)
+        return ThreadStream(
+            self._engine.tails.follow(thread_id, after),
+            ThreadFrames(after, modes, read_state),
+            heartbeat=self._heartbeat,
+            stopping=self._stopping,
+            headers={},
+            tells_place=True,
         )
 
     def replay(

@@ -8,7 +8,7 @@ from fastapi import FastAPI
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 
-from threadline.api import assistants, replay, runs, stateless, states, system, threads
+from threadline.api import assistants, bulk, crons, replay, runs, stateless, states, system, threads
 from threadline.api.answers import Answers
 from threadline.api.departures import Stopping
 from threadline.api.errors import install_error_table
@@ -24,6 +24,8 @@ OpenEngine = Callable[[], AbstractAsyncContextManager[Engine]]
 ROUTERS = (
     runs.router,
     stateless.router,
+    bulk.router,
+    crons.router,
     states.router,
     threads.router,
     assistants.router,
@@ -45,6 +47,7 @@ def create_app(open_engine: OpenEngine, settings: ApiSettings) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with open_engine() as engine:
             app.state.engine = engine
+            engine.webhooks.local_app = app
             app.state.answers = Answers(engine, stopping, settings.heartbeat.total_seconds())
             yield
 

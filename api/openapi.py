@@ -6,10 +6,10 @@ from typing import Any
 from fastapi import APIRouter, FastAPI
 from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
+from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from threadline.api.dependencies import JsonBody
-from threadline.api.schemas import Body
 
 _REFERENCE = "#/components/schemas/{model}"
 _ERROR = {
@@ -50,7 +50,7 @@ def _document(app: FastAPI, routes: list[APIRoute]) -> dict[str, Any]:
     return document
 
 
-def _complete(operation: dict[str, Any], model: type[Body] | None) -> None:
+def _complete(operation: dict[str, Any], model: type[BaseModel] | None) -> None:
     operation["responses"].pop("422", None)
     operation["responses"]["default"] = _ERROR
     if model is not None:
@@ -58,9 +58,9 @@ def _complete(operation: dict[str, Any], model: type[Body] | None) -> None:
         operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": schema}}}
 
 
-def _body_model(route: APIRoute) -> type[Body] | None:
+def _body_model(route: APIRoute) -> type[BaseModel] | None:
     for dependency in route.dependant.dependencies:
         if isinstance(dependency.call, JsonBody):
-            model: type[Body] = dependency.call.model
+            model: type[BaseModel] = dependency.call.model
             return model
     return None

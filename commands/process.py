@@ -27,6 +27,7 @@ from threadline.graphs.assistant import documents, fetching, model
 from threadline.graphs.configuration import Configuration
 from threadline.graphs.registry import Registry
 from threadline.runs.engine import Engine, EngineSettings, open_engine
+from threadline.runs.webhook_policy import WebhookPolicy
 from threadline.settings import ModelSettings, Settings
 
 logger = logging.getLogger("threadline.process")
@@ -166,4 +167,5 @@ def _engine_settings(settings: Settings, *, executes: bool) -> EngineSettings:
         max_pending_runs=settings.api.max_pending_runs,
         tracing=settings.tracing,
         trace_spool=trace_folder(settings),
+        webhooks=WebhookPolicy(allow_loopback=settings.webhooks.allow_loopback),
     )
