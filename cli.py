@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 from uuid import UUID
 
-from threadline.commands.exits import CommandFailed, ExitCode
+from threadline.commands.exits import CommandFailed, ExitCode, leave_output
 from threadline.commands.logs import Facts, set_up_logging
 from threadline.environment import Source
 from threadline.graphs.configuration import Configuration, load_configuration
@@ -47,6 +47,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command: Callable[[argparse.Namespace], None] = options.command
     try:
         command(options)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        return leave_output()
     except (SettingsError, ConfigurationError) as error:
         return _fail(options, error, ExitCode.MISUSED)
     except CommandFailed as error:
@@ -177,11 +180,10 @@ def _read(flags: dict[str, str], *, needs_graphs: bool = True, facts: Facts = di
 
 
 def _warn_of_keys(configuration: Configuration) -> None:
-    """Say what langgraph.json asks for in vain. What only the building of images reads is left to that."""
-    unused = [key for key in configuration.unused_keys if key in configuration.sections]
-    if unused or configuration.unknown_keys:
-        facts = {"not_supported": ",".join(unused), "unknown": ",".join(configuration.unknown_keys)}
-        logger.warning("config.keys_ignored", extra={"file": str(configuration.path), **facts})
+    """Say what langgraph.json asks for in vain, and what to do about it."""
+    for notice in configuration.notices:
+        facts = {"file": str(configuration.path), "key": notice.key, "problem": notice.text}
+        logger.warning("config.key_ignored", extra=facts)
 
 
 def _serve(options: argparse.Namespace) -> None:

@@ -14,6 +14,8 @@ from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 
 from threadline.api.responses import JsonResponse
+from threadline.graphs.auth import Refused
+from threadline.runs.callers import NotAllowed
 from threadline.runs.errors import Conflict, Gone, Invalid, NotFound, RunError, TooManyPending
 from threadline.runs.secrets import shown_value
 
@@ -45,6 +47,7 @@ class BodyTooLarge(RequestError):
 
 STATUS_OF: Mapping[type[Exception], int] = {
     ContradictoryRequest: 400,
+    NotAllowed: 403,
     NotFound: 404,
     Conflict: 409,
     Gone: 410,
@@ -60,7 +63,7 @@ STATUS_OF: Mapping[type[Exception], int] = {
 
 def install_error_table(app: FastAPI) -> None:
     """Make `app` answer every error of the table, and the framework's own, in the one shape."""
-    for kind in STATUS_OF:
+    for kind in (*STATUS_OF, Refused):
         app.add_exception_handler(kind, _answer)
     app.add_exception_handler(HTTPException, _answer_http)
     app.add_exception_handler(RequestValidationError, _answer_validation)
@@ -79,6 +82,8 @@ def invalid_model(error: ValidationError, whole: str) -> InvalidRequest:
 
 def known_error(error: Exception) -> JsonResponse | None:
     """Return what the table says about `error`, None when it says nothing."""
+    if isinstance(error, Refused):
+        return error_response(error.status, error.detail, error.headers)
     status = next((STATUS_OF[kind] for kind in type(error).__mro__ if kind in STATUS_OF), None)
     if status is None:
         return None

@@ -5,13 +5,11 @@ from uuid import UUID
 
 from threadline.api.errors import ContradictoryRequest
 from threadline.api.schemas import RunCreate, RunOptions
+from threadline.runs.callers import RESERVED
 from threadline.runs.configuration import inherit
 from threadline.runs.identity import uuid7
 from threadline.runs.model import Assistant, JsonObject, RunRequest
 from threadline.runs.state_view import checkpoint_config
-
-# LangGraph's own keys in `configurable`: a client that sets one would reach into the engine.
-RESERVED = "__pregel_"
 
 
 def run_on_thread(

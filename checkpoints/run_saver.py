@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence, Set
+from contextlib import suppress
 from typing import Any, NamedTuple, TypeVar
 
 from langchain_core.runnables import RunnableConfig
@@ -20,7 +21,7 @@ from langgraph.checkpoint.serde.types import ERROR, INTERRUPT, RESUME
 from psycopg import InterfaceError, OperationalError
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
-from threadline.checkpoints.buffer import BlobRow, CheckpointRow, Entry, RunBuffer
+from threadline.checkpoints.buffer import BlobRow, CheckpointRow, Entry, FencedOut, RunBuffer
 from threadline.checkpoints.clock import checkpoint_timestamp, newest_timestamp, raise_checkpoint_floor
 from threadline.checkpoints.rows import encode_checkpoint, encode_writes
 from threadline.checkpoints.saver import ThreadSaver
@@ -47,7 +48,8 @@ class RunSaver(ThreadSaver):
 
     `fresh` says that the thread never had a checkpoint, which saves reading what cannot be there. `answered`
     says that an earlier attempt has used up the answer the run brought: it is not given to a second question.
-    `secrets` are kept out of the errors of tasks.
+    With `lags` a checkpoint is committed while the next superstep runs: `aput` returns when the one before is
+    committed, and `settled` waits for the last. `secrets` are kept out of the errors of tasks.
     """
 
     def __init__(
@@ -57,6 +59,7 @@ class RunSaver(ThreadSaver):
         *,
         fresh: bool,
         answered: bool = False,
+        lags: bool = False,
         serde: SerializerProtocol | None = None,
         pooler: bool = False,
         secrets: Set[str] = frozenset(),
@@ -67,6 +70,8 @@ class RunSaver(ThreadSaver):
         self._buffer = buffer
         self._thread_id = str(buffer.fence.thread_id)
         self._fresh = fresh
+        self._lags = lags
+        self._last: dict[str, Entry] = {}  # checkpoint of each namespace
         self._floor: str | None = None
         self._held: dict[str, deque[_Held]] = {}
         self._broken: set[str] = set()  # namespaces whose last checkpoint was not written: no other follows it
@@ -130,6 +135,11 @@ class RunSaver(ThreadSaver):
         for ns in self._held:
             self._break(ns)
 
+    async def settled(self) -> None:
+        """Wait until the last checkpoints are committed. Raises what `aput` does."""
+        for entry in self._last.values():
+            await self._buffer.committed(entry)
+
     def _tell(self, error: Any) -> Any:
         shown = repr(error)
         hidden = hide(shown, self._secrets)
@@ -143,6 +153,8 @@ class RunSaver(ThreadSaver):
         ns = configurable.get("checkpoint_ns", "")
         if str(configurable["thread_id"]) != self._thread_id:
             return await super().aget_tuple(config)
+        if ns in self._last:
+            await self._buffer.committed(self._last[ns])
         seen = ns in self._held
         self._namespaces.add(ns)
         self._held.setdefault(ns, deque())
@@ -216,7 +228,7 @@ class RunSaver(ThreadSaver):
         metadata: CheckpointMetadata,
         new_versions: ChannelVersions,
     ) -> RunnableConfig:
-        """Save a checkpoint together with the held events that report it; returns when it is committed.
+        """Save a checkpoint together with the held events that report it; returns when it, or the last, is committed.
 
         Raises FencedOut when the run has lost its thread, ValueError for an id below the thread's latest.
         """
@@ -229,11 +241,24 @@ class RunSaver(ThreadSaver):
             if ns == "" and self._floor and checkpoint["id"] < self._floor:
                 raise ValueError(f"checkpoint {checkpoint['id']} is older than the thread's latest, {self._floor}")
             row, blobs = encode_checkpoint(self.serde, config, checkpoint, metadata, new_versions)
-            await self._buffer.committed(self._add_checkpoint(row, blobs))
+            if self._lags and ns in self._last:
+                await self._last_committed(row, blobs)
+            entry = self._last[ns] = self._add_checkpoint(row, blobs)
+            if not self._lags:
+                await self._buffer.committed(entry)
         except BaseException:
             self._break(ns)
             raise
         return {"configurable": {"thread_id": self._thread_id, "checkpoint_ns": ns, "checkpoint_id": checkpoint["id"]}}
+
+    async def _last_committed(self, row: CheckpointRow, blobs: list[BlobRow]) -> None:
+        """Wait for the checkpoint before this one; behind one that was refused none may follow."""
+        try:
+            await self._buffer.committed(self._last[row.ns])
+        except asyncio.CancelledError:
+            with suppress(FencedOut):  # a run that is stopped keeps the supersteps it has finished
+                self._add_checkpoint(row, blobs)
+            raise
 
     def _add_checkpoint(self, row: CheckpointRow, blobs: list[BlobRow]) -> Entry:
         entry, later = self._take_held(row.ns, row.id)
@@ -266,10 +291,8 @@ def _timestamp(checkpoint_id: str | None) -> int:
 
 
 def _without_answer(found: CheckpointTuple) -> CheckpointTuple:
-    writes = found.pending_writes or []
-    return found._replace(
-        pending_writes=[write for write in writes if not (write[0] == NO_TASK and write[1] == RESUME)]
-    )
+    writes = [write for write in found.pending_writes or [] if not (write[0] == NO_TASK and write[1] == RESUME)]
+    return found._replace(pending_writes=writes)
 
 
 async def _fail(error: Exception) -> None:

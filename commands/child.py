@@ -13,6 +13,7 @@ from threadline.commands.exits import CommandFailed, ExitCode
 from threadline.commands.link import Orders, ParentLink, Report
 from threadline.commands.process import Duties, run_process
 from threadline.graphs.configuration import Configuration
+from threadline.graphs.errors import ConfigurationError
 from threadline.graphs.registry import Registry
 from threadline.settings import Settings
 
@@ -32,7 +33,7 @@ def run_child(settings: Settings, configuration: Configuration, orders: Orders, 
 
     try:
         run_process(settings, configuration, database, duties, on_ready)
-    except (CommandFailed, MigrationError) as error:
+    except (CommandFailed, ConfigurationError, MigrationError) as error:
         parent.report(Report(failure=str(error)))
         raise
 

@@ -12,6 +12,7 @@ from psycopg.rows import class_row
 from threadline.checkpoints.pool import Pool
 from threadline.checkpoints.statements import load_statements
 from threadline.graphs.registry import Registry, system_assistant_id
+from threadline.runs.callers import permit
 from threadline.runs.errors import AssistantNotFound, Invalid, NotFound, UnknownGraph
 from threadline.runs.metadata import encode_metadata, refuse_unstorable
 from threadline.runs.model import Assistant, JsonObject
@@ -51,18 +52,19 @@ class Assistants:
         }
         async with self._pool.connection() as connection:
             await connection.execute(_SQL["sync"], parameters)
-        self._system = {assistant.assistant_id: assistant for assistant in await self._read(ids)}
+        self._system = {assistant.assistant_id: assistant for assistant in await self._read(ids, "{}")}
 
     async def get(self, assistant_id: UUID | str) -> Assistant:
         """Return the assistant of that id, or the system's assistant of the graph of that name.
 
-        Raises UnknownGraph for a text that is neither a UUID nor the name of a graph that could be imported,
-        and AssistantNotFound.
+        The system's are everybody's, others only those of whom the caller may read them. Raises UnknownGraph for a
+        text that is neither a UUID nor the name of a graph that could be imported, and AssistantNotFound.
         """
         wanted = self._resolve(assistant_id)
         if assistant := self._system.get(wanted):
             return assistant
-        for assistant in await self._read([wanted]):
+        granted = await permit("assistants", "read", {"assistant_id": wanted, "metadata": {}})
+        for assistant in await self._read([wanted], granted):
             return assistant
         raise AssistantNotFound(assistant_id)
 
@@ -86,7 +88,7 @@ class Assistants:
             raise Invalid(f"limit must be between 1 and {MAX_FOUND - 1}, not {limit}")
         if offset < 0:
             raise Invalid(f"offset must not be negative, but is {offset}")
-        parameters = self._filters(metadata, graph_id, name) | {
+        parameters = await self._filters(metadata, graph_id, name, limit=limit, offset=offset) | {
             "order": f"{sort_by} {sort_order}",
             "limit": limit,
             "offset": offset,
@@ -102,8 +104,9 @@ class Assistants:
         self, *, metadata: JsonObject | None = None, graph_id: str | None = None, name: str | None = None
     ) -> int:
         """Return how many assistants `search` finds without a limit. Raises what it raises."""
+        parameters = await self._filters(metadata, graph_id, name, limit=MAX_FOUND, offset=0)
         async with self._pool.connection() as connection:
-            cursor = await connection.execute(_SQL["count"], self._filters(metadata, graph_id, name))
+            cursor = await connection.execute(_SQL["count"], parameters)
             row = await cursor.fetchone()
         return int(row[0]) if row else 0
 
@@ -127,21 +130,26 @@ class Assistants:
                 f"- One of the registered graphs: {', '.join(self._served)}"
             ) from None
 
-    async def _read(self, assistant_ids: Iterable[UUID]) -> list[Assistant]:
+    async def _read(self, assistant_ids: Iterable[UUID], granted: str) -> list[Assistant]:
         async with (
             self._pool.connection() as connection,
             connection.cursor(row_factory=class_row(Assistant)) as cursor,
         ):
-            await cursor.execute(_SQL["get_many"], {"assistant_ids": list(assistant_ids)})
+            await cursor.execute(_SQL["get_many"], {"assistant_ids": list(assistant_ids), "granted": granted})
             return await cursor.fetchall()
 
-    def _filters(self, metadata: JsonObject | None, graph_id: str | None, name: str | None) -> JsonObject:
+    async def _filters(
+        self, metadata: JsonObject | None, graph_id: str | None, name: str | None, *, limit: int, offset: int
+    ) -> JsonObject:
         if graph_id is not None and graph_id not in self._registry.graph_ids:
             raise NotFound(f"Graph '{graph_id}' not found")
         refuse_unstorable(name, "name")
+        value: JsonObject = {"graph_id": graph_id, "metadata": metadata or {}, "limit": limit, "offset": offset}
+        granted = await permit("assistants", "search", value)
         return {
-            "metadata": encode_metadata(metadata) if metadata else None,
+            "metadata": encode_metadata(value["metadata"]) if value["metadata"] else None,
             "graph_id": graph_id,
             "name": name or None,
             "served": self._served,
+            "granted": granted,
         }

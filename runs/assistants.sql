@@ -17,7 +17,7 @@ where assistants.description is distinct from excluded.description
 -- In any order; an id that is no assistant is left out.
 select assistant_id, graph_id, name, description, config, context, metadata, version, created_at, updated_at
 from assistants
-where assistant_id = any(%(assistant_ids)s::uuid[])
+where assistant_id = any(%(assistant_ids)s::uuid[]) and metadata @> %(granted)s::jsonb
 
 -- name: search
 -- A parameter that is null filters nothing. A system assistant whose graph is not served here is left out: it
@@ -25,6 +25,7 @@ where assistant_id = any(%(assistant_ids)s::uuid[])
 select assistant_id, graph_id, name, description, config, context, metadata, version, created_at, updated_at
 from assistants
 where (graph_id = any(%(served)s::text[]) or not metadata @> '{"created_by": "system"}')
+    and metadata @> %(granted)s::jsonb
     and (%(metadata)s::jsonb is null or metadata @> %(metadata)s::jsonb)
     and (%(graph_id)s::text is null or graph_id = %(graph_id)s::text)
     and (%(name)s::text is null or strpos(lower(name), lower(%(name)s::text)) > 0)
@@ -46,6 +47,7 @@ limit %(limit)s offset %(offset)s
 select count(*)
 from assistants
 where (graph_id = any(%(served)s::text[]) or not metadata @> '{"created_by": "system"}')
+    and metadata @> %(granted)s::jsonb
     and (%(metadata)s::jsonb is null or metadata @> %(metadata)s::jsonb)
     and (%(graph_id)s::text is null or graph_id = %(graph_id)s::text)
     and (%(name)s::text is null or strpos(lower(name), lower(%(name)s::text)) > 0)

@@ -1,16 +1,18 @@
 """Owns crons as clients see them: created, read, searched, changed, deleted. Firing them is `scheduler`'s."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID
 
+import orjson
 from psycopg import AsyncConnection
 from psycopg.rows import class_row
 
 from threadline.checkpoints.pool import Pool
 from threadline.checkpoints.statements import load_statements
+from threadline.runs.callers import current_user, permit, with_caller
 from threadline.runs.encoding import encode
 from threadline.runs.errors import NotFound, ThreadNotFound
 from threadline.runs.identity import uuid7
@@ -78,6 +80,7 @@ class Crons:
     async def create(self, request: CronRequest) -> Cron:
         """Create a cron; from its commit on it fires. Raises ThreadNotFound and Invalid."""
         cron_id = uuid7()
+        request = await _permitted(request, cron_id)
         async with self.pool.connection() as connection, connection.transaction():
             if request.thread_id is not None:
                 cursor = await connection.execute(_SQL["thread_exists"], {"thread_id": request.thread_id})
@@ -169,6 +172,7 @@ class Crons:
             "order": f"{sort_by} {sort_order}",
             "limit": limit,
             "offset": offset,
+            "granted": await _grant_search(assistant_id, thread_id),
         }
         async with self.pool.connection() as connection, connection.cursor(row_factory=class_row(Cron)) as cursor:
             await cursor.execute(_SQL["search"], parameters)
@@ -182,6 +186,7 @@ class Crons:
             "assistant_id": assistant_id,
             "thread_id": thread_id,
             "metadata": encode_metadata(metadata) if metadata else None,
+            "granted": await _grant_search(assistant_id, thread_id),
         }
         async with self.pool.connection() as connection:
             cursor = await connection.execute(_SQL["count"], parameters)
@@ -200,6 +205,33 @@ def named(payload: JsonObject, cron_id: UUID) -> JsonObject:
     config = payload.get("config") or {}
     configurable = {**(config.get("configurable") or {}), "cron_id": str(cron_id)}
     return {**payload, "config": {**config, "configurable": configurable}}
+
+
+async def _permitted(request: CronRequest, cron_id: UUID) -> CronRequest:
+    """Return the request as its caller may make it, labelled as theirs; its runs are told who that is."""
+    user = current_user()
+    config = request.kwargs.get("config") or {}
+    told = {**config, "configurable": with_caller(config.get("configurable") or {})}
+    value: JsonObject = {
+        "cron_id": cron_id,
+        "thread_id": request.thread_id,
+        "user_id": user.identity if user else None,
+        "payload": request.payload,
+        "schedule": request.schedule,
+        "end_time": request.end_time,
+        "metadata": dict(request.metadata),
+    }
+    granted = orjson.loads(await permit("crons", "create", value))
+    return replace(
+        request,
+        kwargs={**request.kwargs, "config": told},
+        metadata={**(value.get("metadata") or {}), **granted},
+        user_id=user.identity if user else "",
+    )
+
+
+async def _grant_search(assistant_id: UUID | None, thread_id: UUID | None) -> str:
+    return await permit("crons", "search", {"assistant_id": assistant_id, "thread_id": thread_id})
 
 
 async def _fetch(connection: AsyncConnection[Any], statement: str, parameters: JsonObject) -> Cron | None:

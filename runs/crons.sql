@@ -44,7 +44,7 @@ returning cron_id, assistant_id, thread_id, user_id, schedule, timezone, end_tim
 delete from crons where cron_id = %(cron_id)s returning cron_id
 
 -- name: search
--- A parameter that is null filters nothing.
+-- A parameter that is null filters nothing; `granted` is what the caller's filter asks of metadata.
 select cron_id, assistant_id, thread_id, user_id, schedule, timezone, end_time, payload, kwargs, metadata,
     multitask_strategy, on_run_completed, enabled, next_run_date, created_at, updated_at
 from crons
@@ -52,6 +52,7 @@ where (%(assistant_id)s::uuid is null or assistant_id = %(assistant_id)s::uuid)
     and (%(thread_id)s::uuid is null or thread_id = %(thread_id)s::uuid)
     and (%(enabled)s::boolean is null or enabled = %(enabled)s::boolean)
     and (%(metadata)s::jsonb is null or metadata @> %(metadata)s::jsonb)
+    and metadata @> %(granted)s::jsonb
 order by
     case when %(order)s::text = 'created_at desc' then created_at end desc,
     case when %(order)s::text = 'created_at asc' then created_at end,
@@ -76,6 +77,7 @@ from crons
 where (%(assistant_id)s::uuid is null or assistant_id = %(assistant_id)s::uuid)
     and (%(thread_id)s::uuid is null or thread_id = %(thread_id)s::uuid)
     and (%(metadata)s::jsonb is null or metadata @> %(metadata)s::jsonb)
+    and metadata @> %(granted)s::jsonb
 
 -- name: claim
 -- The cron that is most overdue, for the transaction that fires it; others that look meanwhile take others. With

@@ -19,6 +19,7 @@ from threadline.runs.outcome import INTERRUPT, Outcome, describe_error, without,
 from threadline.runs.past import Past
 from threadline.runs.recorder import Recorder
 from threadline.runs.secrets import secrets_of, shown_kwargs
+from threadline.runs.supersteps import lags, pace
 from threadline.runs.workshop import Workshop
 
 logger = logging.getLogger("threadline.runs")
@@ -142,6 +143,7 @@ class Execution:
             async with self._record(buffer, invocation, past) as (recorder, saver):
                 self._recorder = recorder
                 await self._call_graph(invocation, recorder, saver)
+                await saver.settled()
             return _settle(recorder)
         except FencedOut:
             raise
@@ -178,6 +180,7 @@ class Execution:
             buffer,
             fresh=run.attempt == 1 and not self.claim.has_checkpoint,
             answered=past.has_requested_input,
+            lags=lags(invocation.durability),
             serde=workshop.serializers.of(run.graph_id),
             pooler=workshop.pooler,
             secrets=self._secrets,
@@ -206,7 +209,7 @@ class Execution:
             "__pregel_stream": recorder.stream,
             "__pregel_runtime": Runtime(store=workshop.store, stream_writer=recorder.write_custom),
         }
-        options: dict[str, Any] = {"durability": invocation.durability, "control": self._control}
+        options: dict[str, Any] = {"durability": pace(invocation.durability), "control": self._control}
         for key in ("context", "interrupt_before", "interrupt_after"):
             if (value := getattr(invocation, key)) is not None:
                 options[key] = value

@@ -1,14 +1,14 @@
 """Owns how a run's stored kwargs become the call of a graph: input or command, config, and stream options."""
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 from uuid import UUID, uuid5
 
 from threadline.checkpoints.secrets import without_secrets
+from threadline.graphs.users import User
 from threadline.runs.commands import read_command
 from threadline.runs.model import Claim, JsonObject, Run
-
-Durability = Literal["sync", "async", "exit"]
+from threadline.runs.supersteps import Durability
 
 # What the modes of the wire are called inside LangGraph's hook; `events` comes from astream_events.
 DEFAULT_MODES = ("values",)
@@ -67,6 +67,8 @@ def _make_config(run: Run, *, resumed: bool) -> JsonObject:
         "assistant_id": str(run.assistant_id),
     }
     configurable = {**(given.get("configurable") or {}), **ids}
+    if fields := configurable.get("langgraph_auth_user"):
+        configurable["langgraph_auth_user"] = User(fields)
     if not resumed:
         configurable.update(_read_checkpoint(run.kwargs))
     config: JsonObject = {

@@ -20,6 +20,7 @@ from threadline.checkpoints.pool import Pool
 from threadline.checkpoints.statements import load_statements
 from threadline.graphs.errors import UnknownGraph as NoSuchGraph
 from threadline.graphs.registry import Registry
+from threadline.runs.callers import clear_thread, current_user
 from threadline.runs.errors import CheckpointNotFound, Invalid, ThreadNotFound, UnknownGraph
 from threadline.runs.metadata import refuse_unstorable
 from threadline.runs.model import JsonObject
@@ -153,7 +154,7 @@ class States:
         self, thread_id: UUID, checkpoint: CheckpointReference | None, supersteps: Sequence[Superstep]
     ) -> JsonObject:
         config = checkpoint_config(thread_id, checkpoint)
-        thread = await self._thread(thread_id)
+        thread = await self._thread(thread_id, "update")
         if not thread.graph_id:
             raise Invalid(
                 f"Thread '{thread_id}' has no assigned graph ID. Run a graph on it first, "
@@ -170,7 +171,8 @@ class States:
         shown = view_config(written) or {}
         return {"checkpoint": shown, "configurable": shown, "checkpoint_id": shown["checkpoint_id"]}
 
-    async def _thread(self, thread_id: UUID) -> _Thread:
+    async def _thread(self, thread_id: UUID, action: str = "read") -> _Thread:
+        await clear_thread(self._pool, thread_id, action)
         async with (
             self._pool.connection() as connection,
             connection.cursor(row_factory=class_row(_Thread)) as cursor,
@@ -197,7 +199,12 @@ class States:
         configurable = {**thread.config.get("configurable", {}), "thread_id": str(thread.thread_id)}
         config: RunnableConfig = {**thread.config, "configurable": configurable}  # type: ignore[typeddict-item]  # stored by a run
         async with self._registry.open_graph(
-            thread.graph_id, checkpointer=None, store=self._store, config=config, context_kind=kind
+            thread.graph_id,
+            checkpointer=None,
+            store=self._store,
+            config=config,
+            context_kind=kind,
+            user=current_user(),
         ) as graph:
             # Only now does a factory's graph tell the saver which classes it may construct.
             graph.checkpointer = self._open_saver(connections, thread.graph_id)

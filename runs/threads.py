@@ -8,6 +8,7 @@ from psycopg.rows import kwargs_row
 
 from threadline.checkpoints.pool import Pool
 from threadline.checkpoints.statements import load_statements
+from threadline.runs.callers import clear_thread, permit
 from threadline.runs.errors import Invalid, ThreadExists, ThreadNotFound
 from threadline.runs.identity import uuid7
 from threadline.runs.metadata import encode_argument, encode_metadata
@@ -50,7 +51,9 @@ class Threads:
         Invalid for metadata the database cannot hold.
         """
         thread_id = thread_id or uuid7()
-        parameters = {"thread_id": thread_id, "metadata": encode_metadata(metadata or {})}
+        value: JsonObject = {"thread_id": thread_id, "metadata": dict(metadata or {}), "if_exists": if_exists}
+        granted = await permit("threads", "create", value)
+        parameters = {"thread_id": thread_id, "metadata": encode_metadata(value["metadata"]), "granted": granted}
         thread = await self._one("create", parameters)
         if thread is None and if_exists == "do_nothing":
             # Deleted between the two statements, it can be created after all.
@@ -61,11 +64,14 @@ class Threads:
 
     async def get(self, thread_id: UUID) -> Thread:
         """Return the thread; it is `busy` while runs wait or work. Raises ThreadNotFound."""
-        return self._found(thread_id, await self._one("get", {"thread_id": thread_id}))
+        await clear_thread(self._pool, thread_id)
+        return self._found(thread_id, await self._one("get", {"thread_id": thread_id, "granted": "{}"}))
 
     async def patch(self, thread_id: UUID, metadata: JsonObject) -> Thread:
         """Merge `metadata` into the thread's, key by key. Raises ThreadNotFound and Invalid."""
-        parameters = {"thread_id": thread_id, "metadata": encode_metadata(metadata)}
+        value: JsonObject = {"thread_id": thread_id, "metadata": dict(metadata)}
+        granted = await permit("threads", "update", value)
+        parameters = {"thread_id": thread_id, "metadata": encode_metadata(value["metadata"]), "granted": granted}
         return self._found(thread_id, await self._one("patch", parameters))
 
     async def delete(self, thread_id: UUID) -> None:
@@ -73,6 +79,7 @@ class Threads:
 
         A run at work on it can write nothing from then on, and stops at its next write.
         """
+        await clear_thread(self._pool, thread_id, "delete")
         async with self._pool.connection() as connection, connection.transaction():
             cursor = await connection.execute(_SQL["lock_head"], {"thread_id": thread_id})
             if await cursor.fetchone() is None:
@@ -100,7 +107,7 @@ class Threads:
             raise Invalid(f"limit must be between 1 and {MAX_FOUND - 1}, not {limit}")
         if offset < 0:
             raise Invalid(f"offset must not be negative, but is {offset}")
-        parameters = _filters(metadata, values, status) | {
+        parameters = await _filters(metadata, values, status, ids=list(ids) or None, limit=limit, offset=offset) | {
             "ids": list(ids) or None,
             "order": f"{sort_by} {sort_order}",
             "limit": limit,
@@ -121,8 +128,9 @@ class Threads:
         status: ThreadStatus | None = None,
     ) -> int:
         """Return how many threads `search` finds without a limit. Raises Invalid."""
+        parameters = await _filters(metadata, values, status)
         async with self._pool.connection() as connection:
-            cursor = await connection.execute(_SQL["count"], _filters(metadata, values, status))
+            cursor = await connection.execute(_SQL["count"], parameters)
             row = await cursor.fetchone()
         return int(row[0]) if row else 0
 
@@ -141,9 +149,15 @@ class Threads:
         return thread
 
 
-def _filters(metadata: JsonObject | None, values: JsonObject | None, status: ThreadStatus | None) -> JsonObject:
+async def _filters(
+    metadata: JsonObject | None, values: JsonObject | None, status: ThreadStatus | None, **others: Any
+) -> JsonObject:
+    """Return what both statements filter by: what was asked for, and what the caller may see."""
+    value = {"metadata": dict(metadata or {}), "values": dict(values or {}), "status": status, **others}
+    granted = await permit("threads", "search", value)
     return {
-        "metadata": encode_metadata(metadata) if metadata else None,
-        "values": encode_argument(values, "values") if values else None,
+        "metadata": encode_metadata(value["metadata"]) if value["metadata"] else None,
+        "values": encode_argument(value["values"], "values") if value["values"] else None,
         "status": status,
+        "granted": granted,
     }

@@ -15,12 +15,12 @@ returning thread_id, metadata, config, status, "values", interrupts, error,
     created_at, updated_at, state_updated_at
 
 -- name: get
--- Hidden threads can be read by whoever knows their id.
+-- Hidden threads can be read by whoever knows their id, and may.
 select t.thread_id, t.metadata, t.config, case when h.inflight > 0 then 'busy' else t.status end as status,
     t."values", t.interrupts, t.error, t.created_at, t.updated_at, t.state_updated_at
 from threads t
 join thread_heads h on h.thread_id = t.thread_id
-where t.thread_id = %(thread_id)s
+where t.thread_id = %(thread_id)s and t.metadata @> %(granted)s::jsonb
 
 -- name: patch
 -- Keys given replace keys that are there, others stay. Locks the thread's own row only: metadata is not
@@ -28,7 +28,7 @@ where t.thread_id = %(thread_id)s
 update threads t
 set metadata = t.metadata || %(metadata)s::jsonb, updated_at = clock_timestamp()
 from thread_heads h
-where t.thread_id = %(thread_id)s and h.thread_id = t.thread_id
+where t.thread_id = %(thread_id)s and h.thread_id = t.thread_id and t.metadata @> %(granted)s::jsonb
 returning t.thread_id, t.metadata, t.config, case when h.inflight > 0 then 'busy' else t.status end as status,
     t."values", t.interrupts, t.error, t.created_at, t.updated_at, t.state_updated_at
 
@@ -66,6 +66,7 @@ select t.thread_id, t.metadata, t.config, case when h.inflight > 0 then 'busy' e
 from threads t
 join thread_heads h on h.thread_id = t.thread_id
 where not t.hidden
+    and t.metadata @> %(granted)s::jsonb
     and (%(ids)s::uuid[] is null or t.thread_id = any(%(ids)s::uuid[]))
     and (%(metadata)s::jsonb is null or t.metadata @> %(metadata)s::jsonb)
     and (
@@ -96,6 +97,7 @@ select count(*)
 from threads t
 join thread_heads h on h.thread_id = t.thread_id
 where not t.hidden
+    and t.metadata @> %(granted)s::jsonb
     and (%(metadata)s::jsonb is null or t.metadata @> %(metadata)s::jsonb)
     and (
         %(status)s::text is null

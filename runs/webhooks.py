@@ -148,7 +148,7 @@ class Webhooks:
         """Send it to an address that was checked a moment ago. Redirects are not followed: they could lead anywhere."""
         addresses = await self.policy.check(delivery.url)
         body = write_body(delivery, datetime.now(UTC))
-        headers = {**self.policy.headers, "Content-Type": "application/json"}
+        headers = {**self.policy.rules.headers, "Content-Type": "application/json"}
         if is_local(delivery.url):
             await self._post_here(delivery.url, body, headers)
             return
