@@ -4,11 +4,13 @@ import asyncio
 import logging
 import os
 import signal
-from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
+from collections.abc import AsyncIterator, Collection, Coroutine, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 logger = logging.getLogger("threadline.engine")
+
+CANCEL_AGAIN = 1.0  # seconds
 
 
 @asynccontextmanager
@@ -18,9 +20,20 @@ async def run_tasks(work: dict[str, Coroutine[Any, Any, None]]) -> AsyncIterator
     try:
         yield tasks
     finally:
-        for task in tasks:
+        await cancel(tasks)
+
+
+async def cancel(tasks: Collection[asyncio.Task[None]]) -> None:
+    """Cancel the tasks and wait for them.
+
+    Asked again while they go on: under Python 3.11 `asyncio.wait_for`, which psycopg waits with, can swallow a
+    cancellation that comes together with its result.
+    """
+    while pending := [task for task in tasks if not task.done()]:
+        for task in pending:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.wait(pending, timeout=CANCEL_AGAIN)
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 @contextmanager

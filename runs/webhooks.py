@@ -24,6 +24,7 @@ from starlette.types import ASGIApp
 from threadline.checkpoints.pool import Pool
 from threadline.checkpoints.statements import load_statements
 from threadline.graphs.assistant.addresses import Address
+from threadline.runs.background import cancel
 from threadline.runs.encoding import encode
 from threadline.runs.model import JsonObject
 from threadline.runs.secrets import shown_kwargs
@@ -81,10 +82,9 @@ class Webhooks:
                     logger.warning("webhooks.retry", extra={"error": repr(error)})
                 await self._rest(pause, tasks)
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-            await self._client.aclose()
+            await cancel(tasks)
+            if "_client" in vars(self):
+                await self._client.aclose()
 
     async def _rest(self, pause: float, tasks: set[asyncio.Task[None]]) -> None:
         """Wait for the time; when all places are taken, for one of them."""
