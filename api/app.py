@@ -6,9 +6,10 @@ from importlib.metadata import version
 
 from fastapi import FastAPI
 
-from threadline.api import assistants, bulk, crons, replay, runs, stateless, states, system, threads
+from threadline.api import assistants, blueprints, bulk, crons, replay, runs, stateless, states, system, threads
 from threadline.api.answers import Answers
 from threadline.api.departures import Stopping
+from threadline.api.documentation import install_documentation
 from threadline.api.errors import install_error_table
 from threadline.api.openapi import install_openapi
 from threadline.api.responses import JsonResponse
@@ -28,6 +29,7 @@ ROUTERS = (
     states.router,
     threads.router,
     assistants.router,
+    blueprints.router,
     replay.router,
     system.router,
 )
@@ -59,12 +61,14 @@ def create_app(open_engine: OpenEngine, settings: ApiSettings, door: Door | None
         middleware=make_middleware(settings, door),
         default_response_class=JsonResponse,
         redirect_slashes=False,
+        docs_url=None,  # that page takes its scripts from a network
         redoc_url=None,
     )
     app.state.stopping = stopping
     install_error_table(app)
     for router in ROUTERS:
         app.include_router(router)
+    install_documentation(app)
     take_away(app, door.disabled)
     mount_custom(app, door)
     install_openapi(app, ROUTERS, door.openapi)

@@ -16,7 +16,7 @@ from starlette.exceptions import HTTPException
 from threadline.api.responses import JsonResponse
 from threadline.graphs.auth import Refused
 from threadline.runs.callers import NotAllowed
-from threadline.runs.errors import Conflict, Gone, Invalid, NotFound, RunError, TooManyPending
+from threadline.runs.errors import Conflict, Gone, Invalid, InvalidState, NotFound, RunError, TooManyPending
 from threadline.runs.secrets import shown_value
 
 logger = logging.getLogger("threadline.api")
@@ -34,6 +34,10 @@ class InvalidRequest(RequestError):
     """A part of the request is not of the form it must have."""
 
 
+class BadValue(RequestError):
+    """The request has the right form, and a value in it means nothing here."""
+
+
 class ContradictoryRequest(RequestError):
     """Two parts of the request exclude each other."""
 
@@ -46,7 +50,9 @@ class BodyTooLarge(RequestError):
 
 
 STATUS_OF: Mapping[type[Exception], int] = {
+    BadValue: 400,
     ContradictoryRequest: 400,
+    InvalidState: 400,
     NotAllowed: 403,
     NotFound: 404,
     Conflict: 409,

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from threadline.runs.crons import Cron
-from threadline.runs.model import Assistant, JsonObject, Run, Thread
+from threadline.runs.model import Assistant, AssistantVersion, JsonObject, Run, Thread
 from threadline.runs.secrets import shown_kwargs
 
 
@@ -37,6 +37,17 @@ def thread_view(thread: Thread) -> JsonObject:
         "values": thread.values,
         "interrupts": thread.interrupts,
         "error": thread.error,
+    }
+
+
+def ttl_view(thread: Thread) -> JsonObject | None:
+    """Return when the thread goes, and how; None for one that stays."""
+    if thread.ttl_minutes is None or thread.expires_at is None:
+        return None
+    return {
+        "strategy": thread.ttl_strategy,
+        "ttl_minutes": thread.ttl_minutes,
+        "expires_at": _utc(thread.expires_at),
     }
 
 
@@ -73,6 +84,21 @@ def cron_view(cron: Cron) -> JsonObject:
         "enabled": cron.enabled,
         "created_at": _utc(cron.created_at),
         "updated_at": _utc(cron.updated_at),
+    }
+
+
+def version_view(version: AssistantVersion) -> JsonObject:
+    """Return what an assistant was at one of its versions."""
+    return {
+        "assistant_id": version.assistant_id,
+        "graph_id": version.graph_id,
+        "config": version.config,
+        "context": version.context,
+        "metadata": version.metadata,
+        "name": version.name,
+        "created_at": _utc(version.created_at),
+        "version": version.version,
+        "description": version.description,
     }
 
 

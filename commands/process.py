@@ -20,7 +20,7 @@ from threadline.api.app import create_app
 from threadline.api.server import Server
 from threadline.api.surroundings import request_facts
 from threadline.checkpoints.pool import Database
-from threadline.commands.databases import await_database
+from threadline.commands.databases import PATIENCE, await_database
 from threadline.commands.semantics import chosen_embedder
 from threadline.commands.stopping import run_until_stopped
 from threadline.commands.traces import trace_folder
@@ -42,10 +42,14 @@ OnReady = Callable[[Registry], None]
 
 @dataclass(frozen=True, slots=True)
 class Duties:
-    """What the process is for: executing runs, and serving clients of `listener` if there is one."""
+    """What the process is for: executing runs, and serving clients of `listener` if there is one.
+
+    `patience` is how long its start waits for the database; None is for ever.
+    """
 
     executes: bool
     listener: socket | None
+    patience: timedelta | None = PATIENCE
 
 
 def run_process(
@@ -102,7 +106,7 @@ async def _live(
     on_ready: OnReady,
     door: Door | None,
 ) -> None:
-    await await_database(database)
+    await await_database(database, duties.patience)
     async with _open_engine(settings, registry, database, executes=duties.executes) as engine:
         if duties.listener is None:
             _settle()

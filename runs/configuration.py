@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from threadline.runs.callers import RESERVED
 from threadline.runs.model import Assistant, JsonObject
 
 
@@ -13,8 +14,8 @@ def inherit(kwargs: Mapping[str, Any], assistant: Assistant, extra: Mapping[str,
     `configurable` only.
     """
     given = kwargs.get("config") or {}
-    inherited = assistant.config.get("configurable") or {}
+    inherited = (assistant.config.get("configurable") or {}) | assistant.context
     own = given.get("configurable") or kwargs.get("context") or {}
-    shared = {**inherited, **assistant.context, **own}
+    shared = {key: value for key, value in inherited.items() if not key.startswith(RESERVED)} | own
     config = {**assistant.config, **given, "configurable": {**shared, **(extra or {})}}
     return {**kwargs, "config": config, "context": shared}

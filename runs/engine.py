@@ -28,6 +28,7 @@ from threadline.graphs.registry import Registry
 from threadline.runs.admission import Admission
 from threadline.runs.assistants import Assistants
 from threadline.runs.background import run_tasks, watch
+from threadline.runs.blueprints import Blueprints
 from threadline.runs.crons import Crons
 from threadline.runs.endings import Endings
 from threadline.runs.heads import Placed
@@ -35,6 +36,7 @@ from threadline.runs.hints import Hint, Hints
 from threadline.runs.lease import hold_lease
 from threadline.runs.model import LogRow
 from threadline.runs.queue import Queue
+from threadline.runs.retention import Retention, ThreadLifetimes
 from threadline.runs.scheduler import Scheduler
 from threadline.runs.serializers import Serializers
 from threadline.runs.states import States
@@ -74,6 +76,7 @@ class EngineSettings:
     tracing: TracingSettings = field(default_factory=TracingSettings)
     trace_spool: Path = Path(".threadline/traces")  # folder for traces that could not be sent
     webhooks: WebhookPolicy = field(default_factory=WebhookPolicy)
+    lifetimes: ThreadLifetimes = field(default_factory=ThreadLifetimes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +95,8 @@ class Engine:
     tracing: Tracing
     webhooks: Webhooks
     crons: Crons
+    blueprints: Blueprints
+    retention: Retention
 
 
 @asynccontextmanager
@@ -108,6 +113,7 @@ async def open_engine(database: Database, registry: Registry, settings: EngineSe
         parts = _Parts(database, registry, settings, pool)
         stack.push_async_callback(parts.tracing.close)
         await parts.assistants.sync_system()
+        await parts.retention.set_default()
         lease = hold_lease(database, pool, parts.process_id, _process_name(), settings.lease, settings.lease_renew)
         tasks = [await stack.enter_async_context(lease)]
         tasks += await stack.enter_async_context(parts.writer.running())
@@ -140,6 +146,7 @@ class _Parts:
         self.writer = GroupWriter(database, self._take_commits, linger=LINGER)
         self.assistants = Assistants(pool, registry)
         self.threads = Threads(pool, self._announce)
+        self.retention = Retention(pool, settings.lifetimes, self._announce)
         self._endings = Endings(pool, registry, self._serializers, self._announce, LINGER)
         self.worker = self._make_worker()
         executor = self.worker if settings.executes else None
@@ -189,6 +196,8 @@ class _Parts:
             self.tracing,
             self.webhooks,
             Crons(self._pool, self._announce_crons),
+            Blueprints(self._registry, self.store),
+            self.retention,
         )
 
     def background(self) -> dict[str, Coroutine[Any, Any, None]]:
@@ -201,6 +210,7 @@ class _Parts:
             work["takeover"] = self._make_takeover().watch_for_ever()
             work["scheduler"] = self.scheduler.fire_for_ever()
             work["sweep"] = Sweep(self._pool).sweep_for_ever()
+            work["retention"] = self.retention.sweep_for_ever()
         return work
 
     def _make_takeover(self) -> Takeover:

@@ -2,19 +2,23 @@
 
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from psycopg.rows import kwargs_row
 
 from threadline.checkpoints.pool import Pool
 from threadline.checkpoints.statements import load_statements
 from threadline.runs.callers import clear_thread, permit
+from threadline.runs.copies import copy_thread, measure_thread
 from threadline.runs.errors import Invalid, ThreadExists, ThreadNotFound
 from threadline.runs.identity import uuid7
 from threadline.runs.metadata import encode_argument, encode_metadata
-from threadline.runs.model import JsonObject, Thread, ThreadStatus
+from threadline.runs.model import JsonObject, Thread, ThreadStatus, Ttl
 
 _SQL = load_statements("threadline.runs", "threads.sql")
+_SWEEP = load_statements("threadline.runs", "sweep.sql")
+
+BATCH = 200  # threads that one transaction deletes
 
 # One more than the largest page, so that a caller can ask whether there is a next one.
 MAX_FOUND = 1001
@@ -22,6 +26,25 @@ MAX_FOUND = 1001
 IfExists = Literal["raise", "do_nothing"]
 ThreadOrder = Literal["thread_id", "status", "created_at", "updated_at", "state_updated_at"]
 Direction = Literal["asc", "desc"]
+
+
+NO_TTL = Ttl()
+
+
+async def permit_creation(thread_id: UUID, metadata: JsonObject, ttl: Ttl, if_exists: IfExists) -> JsonObject:
+    """Return the parameters that create a thread, as its creator may. Raises Invalid, and what the rules raise."""
+    value: JsonObject = {"thread_id": thread_id, "metadata": dict(metadata), "if_exists": if_exists}
+    granted = await permit("threads", "create", value)
+    return _parameters(thread_id, value["metadata"], ttl) | {"granted": granted}
+
+
+def _parameters(thread_id: UUID, metadata: JsonObject, ttl: Ttl) -> JsonObject:
+    return {
+        "thread_id": thread_id,
+        "metadata": encode_metadata(metadata),
+        "ttl_minutes": ttl.minutes,
+        "ttl_strategy": str(ttl.strategy) if ttl.strategy else None,
+    }
 
 
 def _thread(*, status: str, **columns: Any) -> Thread:
@@ -44,16 +67,15 @@ class Threads:
         thread_id: UUID | None = None,
         metadata: JsonObject | None = None,
         if_exists: IfExists = "raise",
+        ttl: Ttl = NO_TTL,
     ) -> Thread:
         """Create a thread, with an id of our own unless one is given, and return it.
 
-        Raises ThreadExists, unless `if_exists` says to leave a thread of that id as it is and return it, and
-        Invalid for metadata the database cannot hold.
+        Without a `ttl` it gets the default. Raises ThreadExists, unless `if_exists` says to leave a thread of that
+        id as it is and return it, and Invalid for metadata the database cannot hold.
         """
         thread_id = thread_id or uuid7()
-        value: JsonObject = {"thread_id": thread_id, "metadata": dict(metadata or {}), "if_exists": if_exists}
-        granted = await permit("threads", "create", value)
-        parameters = {"thread_id": thread_id, "metadata": encode_metadata(value["metadata"]), "granted": granted}
+        parameters = await permit_creation(thread_id, metadata or {}, ttl, if_exists)
         thread = await self._one("create", parameters)
         if thread is None and if_exists == "do_nothing":
             # Deleted between the two statements, it can be created after all.
@@ -67,11 +89,14 @@ class Threads:
         await clear_thread(self._pool, thread_id)
         return self._found(thread_id, await self._one("get", {"thread_id": thread_id, "granted": "{}"}))
 
-    async def patch(self, thread_id: UUID, metadata: JsonObject) -> Thread:
-        """Merge `metadata` into the thread's, key by key. Raises ThreadNotFound and Invalid."""
+    async def patch(self, thread_id: UUID, metadata: JsonObject, ttl: Ttl = NO_TTL) -> Thread:
+        """Merge `metadata` into the thread's, key by key, and begin its time to live anew.
+
+        Raises ThreadNotFound and Invalid.
+        """
         value: JsonObject = {"thread_id": thread_id, "metadata": dict(metadata)}
         granted = await permit("threads", "update", value)
-        parameters = {"thread_id": thread_id, "metadata": encode_metadata(value["metadata"]), "granted": granted}
+        parameters = _parameters(thread_id, value["metadata"], ttl) | {"granted": granted}
         return self._found(thread_id, await self._one("patch", parameters))
 
     async def delete(self, thread_id: UUID) -> None:
@@ -86,6 +111,28 @@ class Threads:
                 raise ThreadNotFound(thread_id)
             await connection.execute(_SQL["delete"], {"thread_id": thread_id})
         self._announce(thread_id)
+
+    async def delete_of_assistant(self, assistant_id: UUID) -> int:
+        """Remove the threads whose last run was the assistant's, as `delete` does, and return how many there were.
+
+        Those that the caller may not delete stay.
+        """
+        deleted = 0
+        granted = await permit("threads", "delete", {"thread_id": None, "assistant_id": assistant_id})
+        while gone := await self._delete_some_of(assistant_id, granted):
+            for thread_id in gone:
+                self._announce(thread_id)
+            deleted += len(gone)
+        return deleted
+
+    async def _delete_some_of(self, assistant_id: UUID, granted: str) -> list[UUID]:
+        async with self._pool.connection() as connection, connection.transaction():
+            parameters = {"assistant_id": assistant_id, "batch": BATCH, "granted": granted}
+            cursor = await connection.execute(_SQL["lock_threads_of_assistant"], parameters)
+            found = [row[0] for row in await cursor.fetchall()]
+            if found:
+                await connection.execute(_SWEEP["delete_threads"], {"thread_ids": found})
+        return found
 
     async def search(
         self,
@@ -133,6 +180,20 @@ class Threads:
             cursor = await connection.execute(_SQL["count"], parameters)
             row = await cursor.fetchone()
         return int(row[0]) if row else 0
+
+    async def copy(self, thread_id: UUID) -> Thread:
+        """Return a new thread with this one's metadata, state and past, without its runs. Raises ThreadNotFound."""
+        await clear_thread(self._pool, thread_id)
+        target = uuid4()
+        value: JsonObject = {"thread_id": target, "metadata": {}, "if_exists": "raise"}
+        await permit("threads", "create", value)
+        await copy_thread(self._pool, thread_id, target, encode_metadata(value["metadata"]))
+        return await self.get(target)
+
+    async def measure(self, thread_id: UUID) -> JsonObject:
+        """Return the bytes that the thread's checkpoints take, by what they hold. Raises ThreadNotFound."""
+        await clear_thread(self._pool, thread_id)
+        return await measure_thread(self._pool, thread_id)
 
     async def _one(self, statement: str, parameters: JsonObject) -> Thread | None:
         async with (

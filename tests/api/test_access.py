@@ -238,3 +238,44 @@ def test_without_rules_nothing_is_asked(server_dsn: str, template_database: str,
             thread = new_thread(alice)
         assert bob.get(f"/threads/{thread}").status_code == 200
         assert told(bob)["identity"] == "bob"
+
+
+def test_an_assistant_is_its_makers(alice: httpx.Client, bob: httpx.Client) -> None:
+    made = alice.post("/assistants", json={"graph_id": "telling", "name": "Alice's"}).raise_for_status().json()
+    assert made["metadata"] == {"owner": "alice"}
+    mine = f"/assistants/{made['assistant_id']}"
+    assert bob.post("/assistants/count", json={"name": "Alice's"}).json() == 0
+    assert alice.post("/assistants/count", json={"name": "Alice's"}).json() == 1
+    again = {"graph_id": "telling", "assistant_id": made["assistant_id"], "if_exists": "do_nothing"}
+    assert bob.post("/assistants", json=again).status_code == 404
+    assert bob.patch(mine, json={"name": "Bob's"}).status_code == 404
+    assert bob.post(f"{mine}/latest", json={"version": 1}).status_code == 404
+    assert bob.delete(mine).status_code == 404
+    thread = alice.post("/threads", json={}).json()["thread_id"]
+    run = {"assistant_id": made["assistant_id"], "input": {}}
+    assert bob.post("/runs/wait", json=run).status_code == 404
+    assert alice.post(f"/threads/{thread}/runs/wait", json=run).status_code == 200
+    assert alice.patch(mine, json={"name": "Ours"}).json()["version"] == 2
+    assert alice.delete(mine, params={"delete_threads": True}).status_code == 204
+    assert alice.get(f"/threads/{thread}").status_code == 404
+
+
+def test_a_prune_leaves_alone_what_is_anothers(alice: httpx.Client, bob: httpx.Client) -> None:
+    hers, his = (user.post("/threads", json={}).json()["thread_id"] for user in (alice, bob))
+    for strategy in ("keep_latest", "delete"):
+        pruned = bob.post("/threads/prune", json={"thread_ids": [hers, his], "strategy": strategy})
+        assert pruned.json() == {"pruned_count": 1}
+    assert alice.get(f"/threads/{hers}").status_code == 200
+
+
+def test_a_copy_is_of_ones_own_and_ones_own(alice: httpx.Client, bob: httpx.Client) -> None:
+    thread = alice.post("/threads", json={"metadata": {"a": 1}}).json()["thread_id"]
+    assert bob.post(f"/threads/{thread}/copy").status_code == 404
+    assert alice.post(f"/threads/{thread}/copy").json()["metadata"] == {"owner": "alice", "a": 1}
+
+
+def test_a_thread_born_with_a_past_is_its_makers(alice: httpx.Client, bob: httpx.Client) -> None:
+    past = [{"updates": [{"values": {"told": 1}, "as_node": "tell"}]}]
+    made = alice.post("/threads", json={"metadata": {"graph_id": "telling"}, "supersteps": past}).raise_for_status()
+    assert made.json()["metadata"]["owner"] == "alice"
+    assert bob.get(f"/threads/{made.json()['thread_id']}/state").status_code == 404
