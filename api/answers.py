@@ -59,7 +59,7 @@ class Answers:
             on_abandoned=self._abandon(run) if cancels else None,
         )
 
-    def thread(self, thread_id: UUID, after: int, modes: Iterable[ThreadStreamMode]) -> Response:
+    def thread(self, thread_id: UUID, after: int, modes: Iterable[ThreadStreamMode], *, knows_place: bool) -> Response:
         """Return what happens on the thread behind number `after`, for as long as the client stays."""
         read_state = partial(self._engine.states.get, thread_id)
         return ThreadStream(
@@ -68,7 +68,7 @@ class Answers:
             heartbeat=self._heartbeat,
             stopping=self._stopping,
             headers={},
-            tells_place=True,
+            tells_place=not knows_place,
         )
 
     def replay(

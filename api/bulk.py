@@ -87,7 +87,8 @@ async def stream_thread(
     """Answer with what happens on the thread from now on, or behind `Last-Event-ID`; `-` there asks for all."""
     modes = _read_modes([*(stream_modes or ()), *(stream_mode or ())])
     last_seq = await engine.tails.last_seq(thread_id)
-    return answers.thread(thread_id, _starting_point(last_event_id, last_seq), modes)
+    after = _starting_point(last_event_id, last_seq)
+    return answers.thread(thread_id, after, modes, knows_place=bool(last_event_id))
 
 
 def _read_modes(texts: list[str]) -> list[ThreadStreamMode]:

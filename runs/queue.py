@@ -153,12 +153,13 @@ class Queue:
         if not await self._cancel_each([(thread_id, run_id) for run_id in run_ids], action):
             raise NothingToCancel("No runs found to cancel.")
 
-    async def cancel_all(self, statuses: Sequence[RunStatus], action: CancelAction) -> int:
-        """Ask for the runs of all threads that have one of `statuses` to be stopped; returns how many there were."""
+    async def cancel_all(self, statuses: Sequence[RunStatus], action: CancelAction) -> None:
+        """Ask for the runs of all threads that have one of `statuses` to be stopped. Raises NothingToCancel."""
         async with self._pool.connection() as connection:
             cursor = await connection.execute(_SQL["in_flight"], {"statuses": [str(status) for status in statuses]})
             found = await cursor.fetchall()
-        return await self._cancel_each([(thread_id, run_id) for thread_id, run_id in found], action)
+        if not await self._cancel_each([(thread_id, run_id) for thread_id, run_id in found], action):
+            raise NothingToCancel("No runs found to cancel.")
 
     async def _cancel_each(self, runs: Sequence[tuple[UUID, UUID]], action: CancelAction) -> int:
         cancelled = 0
