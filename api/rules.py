@@ -57,6 +57,10 @@ RULES = (
     _rule("GET|HEAD", "/runs/crons/{cron_id}", "crons", "read"),
     _rule("PATCH", "/runs/crons/{cron_id}", "crons", "update"),
     _rule("DELETE", "/runs/crons/{cron_id}", "crons", "delete"),
+    # As with runs: the system's assistants are everybody's, and whose a thread is, is asked where it is looked up.
+    _rule("POST", "/mcp/?"),
+    _rule("GET|HEAD|POST", "/a2a/{assistant_id}(?:/*)?"),
+    _rule("GET|HEAD", r"/\.well-known/agent-card\.json"),
     _rule("GET|HEAD", "/(?:docs|docs/assets/[^/]+|openapi.json)"),
 )
 

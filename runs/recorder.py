@@ -18,14 +18,13 @@ from typing import Any
 
 from langchain_core.callbacks import BaseCallbackHandler
 from langgraph.config import get_config
-from langgraph.pregel._messages import StreamMessagesHandler
 from langgraph.pregel.protocol import StreamChunk, StreamProtocol
 
 from threadline.checkpoints.buffer import RunBuffer
 from threadline.checkpoints.run_saver import NO_TASK, RunSaver
 from threadline.checkpoints.secrets import hide, without_secrets
 from threadline.runs.encoding import encode
-from threadline.runs.messages import MessageModes
+from threadline.runs.messages import MessageListener, MessageModes
 from threadline.runs.model import ATTEMPT_STARTED, INPUT_REQUESTED, NODE_FINISHED, NODE_STARTED, JsonObject
 from threadline.runs.past import Past
 from threadline.runs.tokens import TokenMeter
@@ -90,8 +89,7 @@ class Recorder:
         """What has to hear of the run's model calls."""
         if not self._messages.wanted:
             return [self._meter]
-        # With `subgraphs` LangGraph keeps a handler that it did not make itself; ours filters by namespace.
-        return [self._meter, StreamMessagesHandler(self._take_message, True)]
+        return [self._meter, MessageListener(self._take_message, self._subgraphs)]
 
     def _take_message(self, chunk: StreamChunk) -> None:
         """Take what LangGraph's message handler emits; called from any thread."""

@@ -15,9 +15,25 @@ from langgraph_sdk.client import LangGraphClient
 
 from threadline.tests.contract.comparing import STOPPED
 from threadline.tests.contract.exchanges import Exchange, RecordingTransport
+from threadline.tests.contract.hooks import Receiver, receive_hooks
 from threadline.tests.contract.normalising import Labels, Normal
 
-AREAS = ("assistants", "threads", "states", "runs", "streams", "waiting", "multitask", "stateless", "store", "system")
+AREAS = (
+    "assistants",
+    "threads",
+    "states",
+    "runs",
+    "streams",
+    "waiting",
+    "multitask",
+    "stateless",
+    "store",
+    "crons",
+    "webhooks",
+    "events",
+    "agents",
+    "system",
+)
 AT_ONCE = 8
 DEADLINE_SECONDS = 60
 PATIENCE_SECONDS = 20
@@ -34,6 +50,7 @@ class Caller:
     quiet: httpx.AsyncClient
     gates: Path
     transport: RecordingTransport
+    hooks: Receiver
     gate_count: int = field(default=0)
 
     async def call(self, method: str, path: str, body: Any = None, **options: Any) -> httpx.Response:
@@ -122,14 +139,31 @@ class Caller:
             f"/threads/{thread_id}/runs/{run_id}", lambda run: run.get("status", "gone") in FINAL | {"gone"}
         )
 
-    async def until(self, path: str, condition: Callable[[Any], bool], seconds: float = PATIENCE_SECONDS) -> None:
-        """Wait until what `path` answers with fulfils a condition."""
+    async def hooked(self, count: int) -> None:
+        """Wait until so many webhooks have come, and take them for calls."""
+
+        async def have_come() -> bool:
+            return len(self.hooks.exchanges) >= count
+
+        await self.eventually(have_come)
+        self.transport.exchanges += self.hooks.exchanges
+        self.hooks.exchanges.clear()
+
+    async def eventually(self, ask: Callable[[], Awaitable[Any]], seconds: float = PATIENCE_SECONDS) -> Any:
+        """Return the first true answer of `ask`."""
         async with asyncio.timeout(seconds):
             while True:
-                answer = await self.quiet.get(path)
-                if condition(answer.json()):
-                    return
+                if answer := await ask():
+                    return answer
                 await asyncio.sleep(0.02)
+
+    async def until(self, path: str, condition: Callable[[Any], bool], seconds: float = PATIENCE_SECONDS) -> None:
+        """Wait until what `path` answers with fulfils a condition."""
+
+        async def fulfils() -> bool:
+            return condition((await self.quiet.get(path)).json())
+
+        await self.eventually(fulfils, seconds)
 
 
 Play = Callable[[Caller], Awaitable[None]]
@@ -179,8 +213,9 @@ async def _caller(name: str, url: str, gates: Path) -> AsyncIterator[Caller]:
     async with (
         httpx.AsyncClient(base_url=url, transport=transport, timeout=timeout) as http,
         httpx.AsyncClient(base_url=url, timeout=timeout) as quiet,
+        receive_hooks() as hooks,
     ):
-        yield Caller(name, LangGraphClient(http), http, quiet, gates, transport)
+        yield Caller(name, LangGraphClient(http), http, quiet, gates, transport, hooks)
 
 
 async def play(scenario: Scenario, url: str, gates: Path) -> list[Normal]:
@@ -194,7 +229,7 @@ async def play(scenario: Scenario, url: str, gates: Path) -> list[Normal]:
             at = traceback.extract_tb(error.__traceback__)
             line = next((each.line for each in at if each.filename.endswith(f"{scenario.area}.py")), "")
             stopped = [{"call": STOPPED, "status": 0, "body": f"{error!r} at {line}"}]
-        labels = Labels(url)
+        labels = Labels({url: "<url>", caller.hooks.url: "<hook>"})
         return [labels.exchange(exchange) for exchange in caller.transport.exchanges] + stopped
 
 

@@ -17,6 +17,7 @@ _NUMBERS = {"__request_start_time_ms__", "timestamp", "total_bytes", "bytes"}
 
 # Behind that, the reference tells its insides: addresses in memory, sets in no order.
 LONGEST_DETAIL = 80
+LONGEST_TEXT = 5000
 
 Normal = dict[str, Any]
 
@@ -24,8 +25,8 @@ Normal = dict[str, Any]
 class Labels:
     """What stands for the ids of one scenario: the field an id was first seen in, and a number."""
 
-    def __init__(self, url: str) -> None:
-        self._url = url
+    def __init__(self, addresses: dict[str, str]) -> None:
+        self._addresses = addresses
         self._labels: dict[str, str] = {}
         self._counts: Counter[str] = Counter()
 
@@ -53,12 +54,16 @@ class Labels:
         return self._path(value) if name.endswith("location") else value
 
     def _path(self, path: str) -> str:
-        bare, mark, query = path.replace(self._url, "<url>").partition("?")
+        bare, mark, query = self._placed(path).partition("?")
         parts = bare.split("/")
         for at, part in enumerate(parts):
             owner = _OWNERS.get(parts[at - 1], "path") if at else "path"
             parts[at] = self._text(part, owner)
-        return "/".join(parts) + mark + self._text(query, "query")
+        return "/".join(parts) + mark + "&".join(map(self._parameter, query.split("&")))
+
+    def _parameter(self, parameter: str) -> str:
+        name, sign, value = parameter.partition("=")
+        return name + sign + self._text(value, name)
 
     def _value(self, value: Any, key: str) -> Any:
         if isinstance(value, dict):
@@ -68,15 +73,24 @@ class Labels:
         if isinstance(value, int | float) and not isinstance(value, bool) and key in _NUMBERS:
             return "<number>"
         if isinstance(value, str):
+            if len(value) > LONGEST_TEXT:
+                value = f"{value[:LONGEST_DETAIL]}..."
             if key == "detail":
-                value = value[:LONGEST_DETAIL]
+                value = value.split("{'")[0][:LONGEST_DETAIL]
+            if key == "event_id":
+                return "<event id>"
             is_version = key in _VERSIONS and re.match(r"\d+\.\d+\.\d+", value)
             return "<version>" if is_version else self._text(value, key)
         return value
 
     def _text(self, text: str, key: str) -> str:
         text = _ID.sub(lambda found: self._label(found[0], key), text)
-        return _TIME.sub("<time>", text).replace(self._url, "<url>")
+        return self._placed(_TIME.sub("<time>", text))
+
+    def _placed(self, text: str) -> str:
+        for address, label in self._addresses.items():
+            text = text.replace(address, label)
+        return text
 
     def _label(self, given: str, key: str) -> str:
         # The ids of the assistants that the server makes are the same everywhere, and part of the contract.

@@ -18,11 +18,12 @@ async def a_second_run_is_rejected(c: Caller) -> None:
 
 @scenario
 async def a_second_run_waits_for_its_turn(c: Caller) -> None:
-    thread_id, gate = await c.thread(), c.gate()
-    run_id = await c.at_gate(thread_id, gate)
-    second = await c.sdk.runs.create(thread_id, "steps", input={"n": 1})
-    c.open(gate)
+    thread_id, first_gate, second_gate = await c.thread(), c.gate(), c.gate()
+    run_id = await c.at_gate(thread_id, first_gate)
+    second = await c.sdk.runs.create(thread_id, "gated", input={"gate": second_gate})
+    c.open(first_gate)
     await c.get(f"/threads/{thread_id}/runs/{run_id}/join")
+    c.open(second_gate)
     await c.get(f"/threads/{thread_id}/runs/{second['run_id']}/join")
     await c.sdk.runs.list(thread_id, select=["status"])
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from threadline.tests.contract.catalogue import Caller, scenario
+from threadline.tests.contract.catalogue import Caller, scenario, scenario_alone
 
 
 @scenario
@@ -37,7 +37,7 @@ async def items_are_found(c: Caller) -> None:
     await c.sdk.store.search_items([c.name], filter={"n": 2})
 
 
-@scenario
+@scenario_alone
 async def namespaces_are_listed(c: Caller) -> None:
     for path in (["a"], ["a", "x"], ["b", "x"]):
         await c.quiet.put("/store/items", json={"namespace": [c.name, *path], "key": "k", "value": {}})
