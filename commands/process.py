@@ -28,9 +28,10 @@ from threadline.graphs.assistant import documents, fetching, model
 from threadline.graphs.configuration import Configuration
 from threadline.graphs.door import Door, open_door, refuse_unsafe
 from threadline.graphs.registry import Registry
+from threadline.graphs.webhooks import webhook_rules
 from threadline.runs.engine import Engine, EngineSettings, open_engine
 from threadline.runs.webhook_policy import WebhookPolicy
-from threadline.settings import ModelSettings, Settings
+from threadline.settings import ModelSettings, Settings, variables_for_program
 
 logger = logging.getLogger("threadline.process")
 
@@ -62,7 +63,11 @@ def run_process(
     registry = load_graphs(settings, configuration)
     refuse_unsafe(configuration)
     door = None if duties.listener is None else open_door(configuration)
-    run_until_stopped(_live(settings, registry, database, duties, on_ready, door), loop_factory=new_event_loop)
+    rules = webhook_rules(configuration, variables_for_program({}))
+    webhooks = WebhookPolicy(rules, settings.webhooks.allow_loopback)
+    run_until_stopped(
+        _live(settings, registry, database, duties, on_ready, door, webhooks), loop_factory=new_event_loop
+    )
 
 
 def load_graphs(settings: Settings, configuration: Configuration) -> Registry:
@@ -105,9 +110,10 @@ async def _live(
     duties: Duties,
     on_ready: OnReady,
     door: Door | None,
+    webhooks: WebhookPolicy,
 ) -> None:
     await await_database(database, duties.patience)
-    async with _open_engine(settings, registry, database, executes=duties.executes) as engine:
+    async with _open_engine(settings, registry, database, webhooks, executes=duties.executes) as engine:
         if duties.listener is None:
             _settle()
             on_ready(registry)
@@ -118,10 +124,10 @@ async def _live(
 
 @asynccontextmanager
 async def _open_engine(
-    settings: Settings, registry: Registry, database: Database, *, executes: bool
+    settings: Settings, registry: Registry, database: Database, webhooks: WebhookPolicy, *, executes: bool
 ) -> AsyncIterator[Engine]:
     try:
-        async with open_engine(database, registry, _engine_settings(settings, executes=executes)) as engine:
+        async with open_engine(database, registry, _engine_settings(settings, webhooks, executes=executes)) as engine:
             # No other task has had a turn since the engine opened, so no run is without it.
             documents.connect(engine.pool, chosen_embedder(settings.model))
             yield engine
@@ -171,7 +177,7 @@ def _settle() -> None:
     gc.set_threshold(COLLECT_AFTER, *gc.get_threshold()[1:])
 
 
-def _engine_settings(settings: Settings, *, executes: bool) -> EngineSettings:
+def _engine_settings(settings: Settings, webhooks: WebhookPolicy, *, executes: bool) -> EngineSettings:
     worker = settings.worker
     return EngineSettings(
         executes=executes,
@@ -185,5 +191,5 @@ def _engine_settings(settings: Settings, *, executes: bool) -> EngineSettings:
         max_pending_runs=settings.api.max_pending_runs,
         tracing=settings.tracing,
         trace_spool=trace_folder(settings),
-        webhooks=WebhookPolicy(allow_loopback=settings.webhooks.allow_loopback),
+        webhooks=webhooks,
     )

@@ -267,12 +267,12 @@ PUBLIC = resolving("93.184.216.34")
         ("https://localhost/x", ["127.0.0.1"], "localhost address"),
         ("https://a.localhost./x", ["127.0.0.1"], "localhost address"),
         ("/hook", [], "paths of this server are disabled"),
-        ("//example.com/x", ["93.184.216.34"], "must be an https URL"),
-        ("ftp://example.com/x", ["93.184.216.34"], "must be an https URL"),
-        ("file:///etc/passwd", [], "must be an https URL"),
-        ("https://", [], "must be an https URL"),
-        ("junk", [], "must be an https URL"),
-        ("https://example.com:99999/x", ["93.184.216.34"], "no URL"),
+        ("//example.com/x", ["93.184.216.34"], "Invalid webhook hostname"),
+        ("ftp://example.com/x", ["93.184.216.34"], "Invalid webhook hostname"),
+        ("file:///etc/passwd", [], "Invalid webhook hostname"),
+        ("https://", [], "Invalid webhook hostname"),
+        ("junk", [], "Invalid webhook hostname"),
+        ("https://example.com:99999/x", ["93.184.216.34"], "there is no port 99999"),
     ],
 )
 async def test_only_public_hosts_are_called_and_by_https(url: str, addresses: list[str], reason: str) -> None:
