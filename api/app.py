@@ -11,6 +11,7 @@ from threadline.api import (
     blueprints,
     bulk,
     crons,
+    metrics,
     protocols,
     replay,
     runs,
@@ -44,6 +45,7 @@ ROUTERS = (
     blueprints.router,
     replay.router,
     protocols.router,
+    metrics.router,
     system.router,
 )
 

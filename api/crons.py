@@ -9,10 +9,12 @@ from starlette.responses import Response
 from threadline.api.cron_requests import cron_to_create, patched_kwargs, shown_payload
 from threadline.api.cron_schemas import CronCreate, CronFilter, CronPatch, CronSearch
 from threadline.api.dependencies import CronId, EngineDep, JsonBody, ThreadId
+from threadline.api.errors import EmptyRequest
 from threadline.api.responses import JsonResponse, page
 from threadline.api.routing import DirectRoute
 from threadline.api.views import cron_view, select
 from threadline.runs.engine import Engine
+from threadline.runs.errors import AssistantNotFound, UnknownGraph
 
 router = APIRouter(tags=["Crons"], route_class=DirectRoute)
 
@@ -30,7 +32,10 @@ async def create_thread_cron(thread_id: ThreadId, body: CronCreateBody, engine: 
 
 
 async def _create(body: CronCreate, thread_id: UUID | None, engine: Engine) -> Response:
-    assistant = await engine.assistants.get(body.assistant_id)
+    try:
+        assistant = await engine.assistants.get(body.assistant_id)
+    except UnknownGraph:
+        raise AssistantNotFound(body.assistant_id) from None
     if body.webhook is not None:
         await engine.webhooks.policy.check(body.webhook)
     cron = await engine.crons.create(cron_to_create(body, assistant, thread_id))
@@ -74,6 +79,8 @@ async def patch_cron(
     cron_id: CronId, body: Annotated[CronPatch, Depends(JsonBody(CronPatch))], engine: EngineDep
 ) -> Response:
     """Replace what is named, apart from metadata, which is merged; the next time is made anew."""
+    if not body.model_fields_set:
+        raise EmptyRequest("Request body cannot be empty")
     if body.webhook is not None:
         await engine.webhooks.policy.check(body.webhook)
     given = {name: getattr(body, name) for name in body.model_fields_set}

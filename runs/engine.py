@@ -97,6 +97,7 @@ class Engine:
     crons: Crons
     blueprints: Blueprints
     retention: Retention
+    worker: Worker
 
 
 @asynccontextmanager
@@ -198,6 +199,7 @@ class _Parts:
             Crons(self._pool, self._announce_crons),
             Blueprints(self._registry, self.store),
             self.retention,
+            self.worker,
         )
 
     def background(self) -> dict[str, Coroutine[Any, Any, None]]:

@@ -14,13 +14,19 @@ INTENDED = (
     Rule("refused-nonsense", "status", call="POST /threads/zzz/runs/*", theirs="400*", ours="422*"),
     Rule("refused-nonsense", "status", call="*cancel?action=zzz", theirs="404*", ours="422*"),
     Rule("refused-nonsense", "*", scenario="a_run_is_not_created_from_nonsense", call="* /threads/*/runs"),
-    Rule("batch-metadata", "body*.metadata.graph_id", call="POST /runs/batch", theirs=GONE),
+    Rule("refused-nonsense", "status", call="POST /runs/crons", theirs="200*|500*", ours="4*"),
+    Rule("graph-names", "status", call="POST /runs/crons/search", theirs="422*", ours="200*"),
+    Rule("graph-in-metadata", "body*.metadata.graph_id", theirs=GONE),
+    Rule("cron-id", "body*.kwargs.context.cron_id", ours=GONE),
+    Rule("cron-id", "body*.metadata.cron_id", theirs=GONE),
+    Rule("webhook-values", "body.values", call="HOOK *", theirs="None"),
     Rule("unknown-command", "body*", scenario="an_unknown_command_is_a_mistake", theirs="*"),
     Rule("refused-nonsense", "status", scenario="a_resumable_stream_is_replayed", ours="422*Last-Event-ID*"),
     Rule("history-limit", "body", call="GET */history"),
     Rule("history-before", "status", call="POST */history", theirs="500*|422*", ours="200*"),
     Rule("event-ids", "events[].id", theirs=GONE, ours="<event id>"),
     Rule("root-chunks", "events", scenario="langchain_events_are_streamed"),
+    Rule("root-chunks", "events", scenario="subgraphs_are_streamed"),
     Rule("both-message-modes", "events", scenario="several_modes_are_streamed_together"),
     Rule("thread-fields", "body*.error", theirs=GONE, ours="None", call="* /threads*"),
     Rule("thread-fields", "body*.interrupts", theirs=GONE, ours="{}", call="* /threads*"),
@@ -29,7 +35,10 @@ INTENDED = (
     Rule("thread-graph", "body*.metadata.assistant_id", scenario="a_second_run_*"),
     Rule("rollback-leaves-no-error", "body.error", theirs="*UserRollback*", ours="None"),
     Rule("rollback-of-pending", "body.status", scenario="a_delayed_run_is_rolled_back", theirs="busy", ours="idle"),
-    Rule("run-kwargs", "body*.kwargs.*"),
+    Rule("run-kwargs", "*.kwargs.config.configurable.*", ours=GONE),
+    Rule("run-kwargs", "*.kwargs.config.metadata", ours=GONE),
+    Rule("run-kwargs", "*.kwargs.checkpoint_during"),
+    Rule("run-kwargs", "*.kwargs.stream_mode", scenario="several_modes_are_streamed_together"),
     Rule("run-configurable", "events[].*config.configurable.*", ours=GONE),
     Rule("run-metadata", "*langgraph_*", ours=GONE),
     Rule("run-metadata", "*.metadata.user_id", theirs="", ours=GONE),
@@ -75,8 +84,6 @@ def _not_yet(part: str, *scenarios: str) -> tuple[Rule, ...]:
 
 
 NOT_YET = (
-    *_not_yet("crons", "*cron*"),
-    *_not_yet("webhooks", "*webhook*"),
     *_not_yet(
         "events",
         "a_run_is_started_by_a_command",
@@ -91,6 +98,4 @@ NOT_YET = (
     ),
     *_not_yet("agents", "the_mcp_*", "a_tool_*", "an_agent_*"),
     *_not_yet("store", "an_item_*", "items_*", "namespaces_are_*"),
-    *_not_yet("streams", "debug_events_*", "subgraphs_are_streamed"),
-    *_not_yet("system", "the_server_documents_itself", "a_browser_asks_whether_it_may"),
 )
