@@ -80,6 +80,7 @@ async def patch_cron(
 ) -> Response:
     """Replace what is named, apart from metadata, which is merged; the next time is made anew."""
     if not body.model_fields_set:
+        await engine.crons.get(cron_id)
         raise EmptyRequest("Request body cannot be empty")
     if body.webhook is not None:
         await engine.webhooks.policy.check(body.webhook)

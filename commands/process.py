@@ -8,7 +8,7 @@ import gc
 import logging
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from socket import socket
 
@@ -23,6 +23,7 @@ from threadline.checkpoints.pool import Database
 from threadline.commands.databases import PATIENCE, await_database
 from threadline.commands.semantics import chosen_embedder
 from threadline.commands.stopping import run_until_stopped
+from threadline.commands.storage import read_all
 from threadline.commands.traces import trace_folder
 from threadline.graphs.assistant import documents, fetching, model
 from threadline.graphs.configuration import Configuration
@@ -63,11 +64,12 @@ def run_process(
     registry = load_graphs(settings, configuration)
     refuse_unsafe(configuration)
     door = None if duties.listener is None else open_door(configuration)
-    rules = webhook_rules(configuration, variables_for_program({}))
-    webhooks = WebhookPolicy(rules, settings.webhooks.allow_loopback)
-    run_until_stopped(
-        _live(settings, registry, database, duties, on_ready, door, webhooks), loop_factory=new_event_loop
+    webhooks = WebhookPolicy(webhook_rules(configuration, variables_for_program({})), settings.webhooks.allow_loopback)
+    lifetimes, items = read_all(configuration, settings.model)
+    engine = replace(
+        _engine_settings(settings, executes=duties.executes), lifetimes=lifetimes, items=items, webhooks=webhooks
     )
+    run_until_stopped(_live(settings, registry, database, engine, duties, on_ready, door), loop_factory=new_event_loop)
 
 
 def load_graphs(settings: Settings, configuration: Configuration) -> Registry:
@@ -107,13 +109,13 @@ async def _live(
     settings: Settings,
     registry: Registry,
     database: Database,
+    engine_settings: EngineSettings,
     duties: Duties,
     on_ready: OnReady,
     door: Door | None,
-    webhooks: WebhookPolicy,
 ) -> None:
     await await_database(database, duties.patience)
-    async with _open_engine(settings, registry, database, webhooks, executes=duties.executes) as engine:
+    async with _open_engine(settings, registry, database, engine_settings) as engine:
         if duties.listener is None:
             _settle()
             on_ready(registry)
@@ -124,10 +126,10 @@ async def _live(
 
 @asynccontextmanager
 async def _open_engine(
-    settings: Settings, registry: Registry, database: Database, webhooks: WebhookPolicy, *, executes: bool
+    settings: Settings, registry: Registry, database: Database, engine_settings: EngineSettings
 ) -> AsyncIterator[Engine]:
     try:
-        async with open_engine(database, registry, _engine_settings(settings, webhooks, executes=executes)) as engine:
+        async with open_engine(database, registry, engine_settings) as engine:
             # No other task has had a turn since the engine opened, so no run is without it.
             documents.connect(engine.pool, chosen_embedder(settings.model))
             yield engine
@@ -177,7 +179,7 @@ def _settle() -> None:
     gc.set_threshold(COLLECT_AFTER, *gc.get_threshold()[1:])
 
 
-def _engine_settings(settings: Settings, webhooks: WebhookPolicy, *, executes: bool) -> EngineSettings:
+def _engine_settings(settings: Settings, *, executes: bool) -> EngineSettings:
     worker = settings.worker
     return EngineSettings(
         executes=executes,
@@ -191,5 +193,4 @@ def _engine_settings(settings: Settings, webhooks: WebhookPolicy, *, executes: b
         max_pending_runs=settings.api.max_pending_runs,
         tracing=settings.tracing,
         trace_spool=trace_folder(settings),
-        webhooks=webhooks,
     )

@@ -3,7 +3,6 @@
 What the process is for, and what happens when it fails, is decided by whoever opens the engine.
 """
 
-import asyncio
 import logging
 import os
 import socket
@@ -17,9 +16,9 @@ from uuid import UUID, uuid4
 
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.store.base import BaseStore
-from langgraph.store.postgres.aio import AsyncPostgresStore
 from psycopg import AsyncConnection
 
+from threadline.checkpoints.item_vectors import prepare_vectors
 from threadline.checkpoints.migrate import verify
 from threadline.checkpoints.pool import Database, Pool, open_pool
 from threadline.checkpoints.saver import ThreadSaver
@@ -33,6 +32,8 @@ from threadline.runs.crons import Crons
 from threadline.runs.endings import Endings
 from threadline.runs.heads import Placed
 from threadline.runs.hints import Hint, Hints
+from threadline.runs.item_store import ItemSettings, ItemStore
+from threadline.runs.items import Items
 from threadline.runs.lease import hold_lease
 from threadline.runs.model import LogRow
 from threadline.runs.queue import Queue
@@ -77,6 +78,7 @@ class EngineSettings:
     trace_spool: Path = Path(".threadline/traces")  # folder for traces that could not be sent
     webhooks: WebhookPolicy = field(default_factory=WebhookPolicy)
     lifetimes: ThreadLifetimes = field(default_factory=ThreadLifetimes)
+    items: ItemSettings = field(default_factory=ItemSettings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +99,7 @@ class Engine:
     crons: Crons
     blueprints: Blueprints
     retention: Retention
+    items: Items
     worker: Worker
 
 
@@ -111,6 +114,8 @@ async def open_engine(database: Database, registry: Registry, settings: EngineSe
     async with AsyncExitStack() as stack:
         pool = await stack.enter_async_context(open_pool(database, "pool"))
         await verify(pool)
+        if settings.items.index is not None:
+            await prepare_vectors(database, settings.items.index)
         parts = _Parts(database, registry, settings, pool)
         stack.push_async_callback(parts.tracing.close)
         await parts.assistants.sync_system()
@@ -120,7 +125,7 @@ async def open_engine(database: Database, registry: Registry, settings: EngineSe
         tasks += await stack.enter_async_context(parts.writer.running())
         tasks.append(await stack.enter_async_context(parts.admission.running()))
         tasks += await stack.enter_async_context(run_tasks(parts.background()))
-        stack.push_async_callback(_close_store, parts.store)
+        stack.push_async_callback(parts.store.close)
         failures: list[BaseException] = []
         stack.push_async_callback(parts.worker.stop)
         stack.enter_context(watch(tasks, failures))
@@ -139,8 +144,7 @@ class _Parts:
         self._registry = registry
         self._pooler = database.pooler
         self._serializers = Serializers(registry)
-        self.store = AsyncPostgresStore(pool)  # type: ignore[arg-type]  # it asks each cursor for dict rows itself
-        self.store.supports_pipeline = self.store.supports_pipeline and not database.pooler
+        self.store = ItemStore(pool, settings.items, pooler=database.pooler)
         self.tracing = Tracing(settings.tracing, settings.trace_spool)
         self.tails = Tails(pool, settings.poll)
         self.hints = Hints(database, self.process_id, self._take_hint, self._look_at_everything)
@@ -150,17 +154,12 @@ class _Parts:
         self.retention = Retention(pool, settings.lifetimes, self._announce)
         self._endings = Endings(pool, registry, self._serializers, self._announce, LINGER)
         self.worker = self._make_worker()
+        self._takeover = self._make_takeover()
         executor = self.worker if settings.executes else None
         self.admission = Admission(database, self.process_id, executor, lambda row: self.tails.publish([row]))
         self.webhooks = Webhooks(pool, settings.webhooks, settings.poll)
-        self.queue = Queue(
-            pool,
-            self.admission,
-            self.hints,
-            self.tails,
-            max_pending=settings.max_pending_runs,
-            webhook_policy=settings.webhooks,
-        )
+        policy, limit = settings.webhooks, settings.max_pending_runs
+        self.queue = Queue(pool, self.admission, self.hints, self.tails, max_pending=limit, webhook_policy=policy)
         self.scheduler = Scheduler(pool, self.assistants, settings.poll, self._take_fired)
         self.queue.on_pending, self.queue.on_cancel = self.worker.wake, self.worker.look_for_cancels
 
@@ -199,6 +198,7 @@ class _Parts:
             Crons(self._pool, self._announce_crons),
             Blueprints(self._registry, self.store),
             self.retention,
+            Items(self.store),
             self.worker,
         )
 
@@ -209,10 +209,11 @@ class _Parts:
         if self._settings.executes:
             work["worker/claim"] = self.worker.claim_for_ever()
             work["worker/cancel"] = self.worker.cancel_for_ever()
-            work["takeover"] = self._make_takeover().watch_for_ever()
+            work["takeover"] = self._takeover.watch_for_ever()
             work["scheduler"] = self.scheduler.fire_for_ever()
             work["sweep"] = Sweep(self._pool).sweep_for_ever()
             work["retention"] = self.retention.sweep_for_ever()
+            work["items"] = self.store.sweep_for_ever()
         return work
 
     def _make_takeover(self) -> Takeover:
@@ -279,6 +280,8 @@ class _Parts:
             self.worker.wake()
         if hint.crons:
             self.scheduler.wake()
+        if hint.death:
+            self._takeover.wake()
 
     def _look_at_everything(self) -> None:
         self.tails.look_at_everything()
@@ -289,10 +292,3 @@ class _Parts:
 
 def _process_name() -> str:
     return f"{socket.gethostname()}/{os.getpid()}"
-
-
-async def _close_store(store: AsyncPostgresStore) -> None:
-    """The store has no way to be closed; its task is cancelled by nobody else while the loop still runs."""
-    if store._task is not None:
-        store._task.cancel()
-        await asyncio.gather(store._task, return_exceptions=True)

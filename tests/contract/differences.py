@@ -37,7 +37,6 @@ INTENDED = (
     Rule("rollback-of-pending", "body.status", scenario="a_delayed_run_is_rolled_back", theirs="busy", ours="idle"),
     Rule("run-kwargs", "*.kwargs.config.configurable.*", ours=GONE),
     Rule("run-kwargs", "*.kwargs.config.metadata", ours=GONE),
-    Rule("run-kwargs", "*.kwargs.checkpoint_during"),
     Rule("run-kwargs", "*.kwargs.stream_mode", scenario="several_modes_are_streamed_together"),
     Rule("run-configurable", "events[].*config.configurable.*", ours=GONE),
     Rule("run-metadata", "*langgraph_*", ours=GONE),
@@ -74,6 +73,12 @@ INTENDED = (
     Rule("keep-latest", "status", call="POST /threads/prune", theirs="422*in-memory*", ours="200*"),
     Rule("superstep-failure", "status", call="POST /threads", theirs="201*", ours="400*"),
     Rule("thread-ttl", "body.ttl", call="GET /threads/*", theirs=GONE),
+    Rule("refused-nonsense", "status", call="POST /store/*", theirs="200*", ours="4*"),
+    Rule("item-errors", "body*", call="* /store/items*", scenario="items_are_not_*"),
+    Rule("item-errors", "headers.content-type", call="* /store/items*", theirs=GONE),
+    Rule("item-errors", "status", call="GET /store/items", theirs="422*", ours="400*"),
+    Rule("item-order", "body.items[].*", scenario="items_are_found"),
+    Rule("item-search", "status", call="POST /store/items/search", theirs="500*", ours="200*"),
     Rule("stream-place", "events", scenario="a_run_with_a_gate_streams_what_follows"),
 )
 
@@ -97,5 +102,4 @@ NOT_YET = (
         "events_are_taken_up_*",
     ),
     *_not_yet("agents", "the_mcp_*", "a_tool_*", "an_agent_*"),
-    *_not_yet("store", "an_item_*", "items_*", "namespaces_are_*"),
 )
