@@ -6,7 +6,18 @@ from importlib.metadata import version
 
 from fastapi import FastAPI
 
-from threadline.api import assistants, blueprints, replay, runs, stateless, states, system, threads
+from threadline.api import (
+    assistants,
+    blueprints,
+    metrics,
+    protocols,
+    replay,
+    runs,
+    stateless,
+    states,
+    system,
+    threads,
+)
 from threadline.api.answers import Answers
 from threadline.api.departures import Stopping
 from threadline.api.documentation import install_documentation
@@ -29,6 +40,8 @@ ROUTERS = (
     assistants.router,
     blueprints.router,
     replay.router,
+    protocols.router,
+    metrics.router,
     system.router,
 )
 
@@ -46,6 +59,7 @@ def create_app(open_engine: OpenEngine, settings: ApiSettings, door: Door | None
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with open_engine() as engine:
             app.state.engine = engine
+            app.state.protocols = {}
             app.state.answers = Answers(engine, stopping, settings.heartbeat.total_seconds())
             async with running_custom(door):
                 yield
