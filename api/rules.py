@@ -38,6 +38,8 @@ RULES = (
     _rule("POST", f"{THREAD}/runs(?:/wait|/stream)?", "threads", "read"),
     _rule("POST", f"{THREAD}/(?:history|state/checkpoint)", "threads", "read"),
     _rule("POST", f"{THREAD}/(?:fork|copy)", "threads", "read"),
+    # What a command does is asked about by what it asks for.
+    _rule("POST", f"{THREAD}/(?:commands|stream/events)", "threads", "read"),
     _rule("GET|HEAD", f"{THREAD}/runs/{{run_id}}(?:/*)?", "threads", "read"),
     _rule("GET|HEAD", f"{THREAD}(?:/*)?", "threads", "read"),
     _rule("DELETE", f"{THREAD}/runs/{{run_id}}", "threads", "delete"),
@@ -58,6 +60,8 @@ RULES = (
     _rule("POST", "/mcp/?"),
     _rule("GET|HEAD|POST", "/a2a/{assistant_id}(?:/*)?"),
     _rule("GET|HEAD", r"/\.well-known/agent-card\.json"),
+    # What it tells is about all users, but nothing of any: whoever scrapes it has a token of its own.
+    _rule("GET|HEAD", "/metrics"),
     _rule("GET|HEAD", "/(?:docs|docs/assets/[^/]+|openapi.json)"),
 )
 

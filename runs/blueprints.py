@@ -17,7 +17,7 @@ from pydantic import TypeAdapter
 from typing_extensions import TypedDict, get_type_hints, is_typeddict
 
 from threadline.graphs.registry import Registry
-from threadline.runs.callers import current_user
+from threadline.runs.callers import current_user, for_graph, with_caller
 from threadline.runs.errors import UnknownGraph
 from threadline.runs.model import Assistant, JsonObject
 
@@ -71,8 +71,8 @@ class Blueprints:
         if graph_id not in self.registry.graph_ids or graph_id in self.registry.errors:
             reason = self.registry.errors.get(graph_id) or f"Graph '{graph_id}' is not in langgraph.json"
             raise UnknownGraph(str(reason))
-        configurable = {**(assistant.config.get("configurable") or {}), **assistant.context}
-        config: RunnableConfig = {**assistant.config, "configurable": configurable}  # type: ignore[typeddict-item]  # JSON that a client wrote
+        told = for_graph(with_caller({**(assistant.config.get("configurable") or {}), **assistant.context}))
+        config: RunnableConfig = {**assistant.config, "configurable": told}  # type: ignore[typeddict-item]  # a client's
         async with self.registry.open_graph(
             graph_id,
             checkpointer=None,

@@ -147,6 +147,7 @@ class _Parts:
         self.retention = Retention(pool, settings.lifetimes, self._announce)
         self._endings = Endings(pool, registry, self._serializers, self._announce, LINGER)
         self.worker = self._make_worker()
+        self._takeover = self._make_takeover()
         executor = self.worker if settings.executes else None
         self.admission = Admission(database, self.process_id, executor, lambda row: self.tails.publish([row]))
         self.queue = Queue(pool, self.admission, self.hints, self.tails, max_pending=settings.max_pending_runs)
@@ -195,7 +196,7 @@ class _Parts:
         if self._settings.executes:
             work["worker/claim"] = self.worker.claim_for_ever()
             work["worker/cancel"] = self.worker.cancel_for_ever()
-            work["takeover"] = self._make_takeover().watch_for_ever()
+            work["takeover"] = self._takeover.watch_for_ever()
             work["sweep"] = Sweep(self._pool).sweep_for_ever()
             work["retention"] = self.retention.sweep_for_ever()
             work["items"] = self.store.sweep_for_ever()
@@ -251,6 +252,8 @@ class _Parts:
             self.worker.look_for_cancels()
         if hint.queue:
             self.worker.wake()
+        if hint.death:
+            self._takeover.wake()
 
     def _look_at_everything(self) -> None:
         self.tails.look_at_everything()

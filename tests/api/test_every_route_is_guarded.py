@@ -35,6 +35,7 @@ COLLECTIONS = {
     ("post", "/store/namespaces"),
     ("post", "/mcp"),
     ("get", "/.well-known/agent-card.json"),
+    ("get", "/metrics"),
 }
 # The system's assistants, which are in these paths, are everybody's: test_agent_access.
 AGENTS = "/a2a/"
