@@ -94,14 +94,11 @@ class Entry:
     bases: list[tuple[str, str]] = field(default_factory=list)
     events: list[tuple[str, bytes, int]] = field(default_factory=list)
     finish: Finish | None = None
-    size: int = 0
+    size: int = 0  # bytes, about
+    rows: int = 1
     waiter: asyncio.Future[None] | None = None
     settled: bool = False
     error: Exception | None = None
-
-    @property
-    def rows(self) -> int:
-        return len(self.checkpoints) + len(self.blobs) + len(self.writes) + 1
 
     def add_event(self, name: str, data: bytes) -> None:
         self.events.append((name, data, time_ns() // 1000))
@@ -116,9 +113,13 @@ class Entry:
         self.checkpoints += checkpoints
         self.blobs += blobs
         self.writes += writes
-        self.size += sum(len(row.checkpoint) + len(row.metadata) for row in checkpoints)
-        self.size += sum(len(row.blob or b"") for row in blobs)
-        self.size += sum(len(row.blob) for row in writes)
+        self.rows += len(checkpoints) + len(blobs) + len(writes)
+        for checkpoint in checkpoints:
+            self.size += len(checkpoint.checkpoint) + len(checkpoint.metadata)
+        for blob in blobs:
+            self.size += len(blob.blob or b"")
+        for write in writes:
+            self.size += len(write.blob)
 
     def settle(self, error: Exception | None) -> None:
         """Tell the waiter, also one that comes later, that the entry is committed or why it never will be."""
@@ -227,19 +228,19 @@ class RunBuffer:
             entry.waiter = asyncio.get_running_loop().create_future()
         await entry.waiter
 
-    def take(self, max_bytes: int, max_rows: int) -> list[Entry]:
-        """Remove and return entries from the front, at least one if one is ready, within the limits."""
+    def take(self, max_bytes: int, max_rows: int) -> tuple[list[Entry], int, int]:
+        """Remove and return entries from the front, at least one if one is ready, with their bytes and rows."""
         taken: list[Entry] = []
+        entries = self._entries
         size = rows = 0
-        while self._entries and self._entries[0].ready:
-            entry = self._entries[0]
+        while entries and (entry := entries[0]).ready:
             if taken and (size + entry.size > max_bytes or rows + entry.rows > max_rows or entry.size > BULK_BYTES):
                 break
             size += entry.size
             rows += entry.rows
-            taken.append(self._entries.popleft())
+            taken.append(entries.popleft())
         self.pending_bytes -= size
-        return taken
+        return taken, size, rows
 
     def put_back(self, entries: list[Entry]) -> None:
         """Return entries that could not be written yet to the front."""

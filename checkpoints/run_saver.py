@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence, Set
+from inspect import signature
 from typing import Any, NamedTuple, TypeVar
 
 from langchain_core.runnables import RunnableConfig
@@ -245,6 +246,10 @@ class RunSaver(ThreadSaver):
             self._buffer.release(entry, entry.size - size)
         self._written.add((row.ns, row.id))
         return entry
+
+
+# LangGraph asks for the parameters of `aput_writes` at the start of every run; this spares it working them out.
+setattr(RunSaver.aput_writes, "__signature__", signature(RunSaver.aput_writes))  # noqa: B010  # mypy knows no such attribute
 
 
 async def _read_patiently(read: Callable[[], Awaitable[T]]) -> T:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import OrderedDict, deque
+from dataclasses import dataclass
 from uuid import UUID
 
 from threadline.runs.errors import ThreadGone
@@ -101,20 +102,27 @@ class EndSubscription(Subscription):
             super().offer(row)
 
 
+@dataclass(slots=True)
+class _Recent:
+    rows: deque[LogRow]
+    size: int = 0  # bytes of payload
+
+
 class RecentRows:
     """The last rows this process committed, per thread, so that a stream opened a moment later needs no read."""
 
     def __init__(self) -> None:
-        self._threads: OrderedDict[UUID, deque[LogRow]] = OrderedDict()
+        self._threads: OrderedDict[UUID, _Recent] = OrderedDict()
 
     def add(self, row: LogRow) -> None:
         """Remember a committed row; one that does not continue the others starts anew."""
-        rows = self._threads.get(row.thread_id)
-        if rows is None or rows[-1].last_seq + 1 != row.first_seq:
-            rows = self._threads[row.thread_id] = deque()
-        rows.append(row)
-        while len(rows) > 1 and sum(len(row.payload) for row in rows) > RECENT_BYTES:
-            rows.popleft()
+        recent = self._threads.get(row.thread_id)
+        if recent is None or recent.rows[-1].last_seq + 1 != row.first_seq:
+            recent = self._threads[row.thread_id] = _Recent(deque())
+        recent.rows.append(row)
+        recent.size += len(row.payload)
+        while recent.size > RECENT_BYTES and len(recent.rows) > 1:
+            recent.size -= len(recent.rows.popleft().payload)
         self._threads.move_to_end(row.thread_id)
         while len(self._threads) > RECENT_THREADS:
             self._threads.popitem(last=False)
@@ -125,7 +133,7 @@ class RecentRows:
 
     def after(self, thread_id: UUID, cursor: int) -> list[LogRow] | None:
         """Return the rows that continue `cursor`, or None if memory cannot tell."""
-        rows = self._threads.get(thread_id)
-        if not rows or not rows[0].first_seq <= cursor + 1 <= rows[-1].last_seq + 1:
+        recent = self._threads.get(thread_id)
+        if recent is None or not recent.rows[0].first_seq <= cursor + 1 <= recent.rows[-1].last_seq + 1:
             return None
-        return [row for row in rows if row.last_seq > cursor]
+        return [row for row in recent.rows if row.last_seq > cursor]

@@ -72,7 +72,7 @@ async def test_with_events_in_a_flush_of_their_own_they_lie_apart_from_their_wri
         entry.add_event(name, data)
         self.add(entry)
 
-    def take_one(self: RunBuffer, max_bytes: int, max_rows: int) -> list[Entry]:
+    def take_one(self: RunBuffer, max_bytes: int, max_rows: int) -> tuple[list[Entry], int, int]:
         return take(self, 0, 1)
 
     take = RunBuffer.take
