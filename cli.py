@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 from uuid import UUID
 
-from threadline.commands.exits import CommandFailed, ExitCode
+from threadline.commands.exits import CommandFailed, ExitCode, leave_output
 from threadline.commands.logs import Facts, set_up_logging
 from threadline.environment import Source
 from threadline.graphs.configuration import Configuration, load_configuration
@@ -47,6 +47,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command: Callable[[argparse.Namespace], None] = options.command
     try:
         command(options)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        return leave_output()
     except (SettingsError, ConfigurationError) as error:
         return _fail(options, error, ExitCode.MISUSED)
     except CommandFailed as error:

@@ -12,14 +12,16 @@ from threadline.runs.encoding import encode
 from threadline.runs.errors import RunError
 
 KEEP_ALIVE = b"\n"
+PROMPT_SECONDS = 0.02  # what ends within this is answered in one piece, with its length and a status of its own
 
 
 class Waiting(Response):
     """The JSON that `result` returns, sent when it is there.
 
-    After one `heartbeat` the status, 200, and the headers go out, and white space from then on; a failure behind
-    that shows in the JSON. Within it, the answer is an ordinary one. `on_abandoned` is called when the client
-    goes away, not when the server stops: the client comes back then.
+    A prompt result is an ordinary answer. Otherwise the status, 200, and the headers go out before it, because
+    they tell the client which run it waits for and where to come back to; white space follows at every
+    `heartbeat`, in seconds, and a failure shows in the JSON. `on_abandoned` is called when the client goes away,
+    not when the server stops: the client comes back then.
     """
 
     media_type = "application/json"
@@ -56,8 +58,10 @@ class Waiting(Response):
     async def _send_result(self, send: Send) -> None:
         result = asyncio.ensure_future(self._result())
         try:
-            while not (await asyncio.wait((result,), timeout=self._heartbeat))[0]:
-                await self._send_keep_alive(send)
+            if not (await asyncio.wait((result,), timeout=PROMPT_SECONDS))[0]:
+                await self._send_start(send)
+                while not (await asyncio.wait((result,), timeout=self._heartbeat))[0]:
+                    await self._send_keep_alive(send)
             body = await self._body(result)
         finally:
             result.cancel()

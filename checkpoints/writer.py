@@ -180,6 +180,8 @@ class Lane:
             share.entries[0].settle(error)
             return True
         for position, entry in enumerate(share.entries, 1):
+            if entry.follows_refused():
+                continue
             if not await self._commit([make_share(share.buffer, [entry], share.entries[position:])]):
                 return False
         return True

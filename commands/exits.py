@@ -1,5 +1,7 @@
 """Owns how a command ends other than well: its exit code and the words for it. Printing them is left to `cli`."""
 
+import os
+import sys
 from enum import IntEnum
 
 
@@ -12,6 +14,8 @@ class ExitCode(IntEnum):
     MISUSED = 2
     # What a shell makes of a second Ctrl-C: 128 and the number of the signal.
     ABANDONED = 130
+    # What a shell makes of SIGPIPE: whoever read our output, as `head` does, has gone.
+    UNREAD = 141
 
 
 class CommandFailed(Exception):
@@ -20,3 +24,11 @@ class CommandFailed(Exception):
     def __init__(self, message: str, code: ExitCode = ExitCode.FAILED) -> None:
         super().__init__(message)
         self.code = code
+
+
+def leave_output() -> ExitCode:
+    """Give up standard output, which nobody reads any more, so that its end is no error either."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
+    return ExitCode.UNREAD

@@ -66,6 +66,8 @@ async def _take(pool: Pool, paths: Sequence[Path], progress: Progress) -> Counte
 
         try:
             await ingest_path(pool, path, on_files=partial(_expect, progress, bar), on_document=note)
+        except BrokenPipeError:  # what is printed, not what is read
+            raise
         except OSError as error:
             raise CommandFailed(f"{path} cannot be ingested: {error}") from error
     return outcomes

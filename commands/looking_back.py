@@ -40,9 +40,15 @@ async def open_past(settings: Settings) -> AsyncIterator[Pool]:
                 raise CommandFailed(str(error)) from error
 
 
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """Leave it to `cli`, as what is printed otherwise."""
+        raise BrokenPipeError
+
+
 def make_console() -> Console:
     """Return a console on standard output."""
-    console = Console(highlight=False, markup=False, emoji=False)
+    console = _Console(highlight=False, markup=False, emoji=False)
     if not console.is_terminal:
         console.width = _WIDTH
     return console

@@ -55,7 +55,7 @@ async def fork(pool: Pool, source: UUID, checkpoint_id: str | None = None, edits
 
     At a checkpoint that was gone on from, the fork is what the thread was before: an open question is open again, and
     no later result is in it. Runs on the source go on meanwhile: all is read as of one moment. Raises ThreadNotFound,
-    CheckpointNotFound, and Invalid for an edit that cannot be or a state that cannot be told.
+    CheckpointNotFound, and Invalid for an edit that cannot be.
     """
     refuse_unstorable(checkpoint_id, "the checkpoint's id")
     target = uuid7()
@@ -85,23 +85,7 @@ async def _find_origin(connection: AsyncConnection[Any], source: UUID, checkpoin
             f"Checkpoint {checkpoint_id} is one of the subgraph {namespace!r}. Name the checkpoint of the thread's own "
             "graph from which that subgraph was called: the fork takes the subgraph's along."
         )
-    _refuse_mixed(rows)
-    return _Origin([row[0] for row in rows], is_tip=rows[0][3] == 0, goes_on=rows[0][4])
-
-
-def _refuse_mixed(rows: Sequence[tuple[Any, ...]]) -> None:
-    """A DeltaChannel is the sum of its ancestors' writes, which do not say to which of several successors they led."""
-    for channel in rows[0][2] or {}:
-        if channel in (rows[0][1] or {}):
-            continue
-        for checkpoint_id, inline, _, successors, _ in rows[1:]:
-            if successors > 1:
-                raise Invalid(
-                    f"The state cannot be told: {channel!r} is a DeltaChannel, and checkpoint {checkpoint_id} before "
-                    "this one was gone on from more than once. Fork at that checkpoint or an earlier one."
-                )
-            if channel in (inline or {}):
-                break
+    return _Origin([row[0] for row in rows], is_tip=rows[0][1] == 0, goes_on=rows[0][2])
 
 
 async def _copy(connection: AsyncConnection[Any], source: UUID, target: UUID, origin: _Origin) -> None:

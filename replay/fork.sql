@@ -12,27 +12,21 @@ where t.thread_id = %(source)s
 -- The checkpoint and its ancestors, newest first, and of each how many successors it has, with their origins; the
 -- last column says whether one of these is a step of a run, so that something was left to do.
 with recursive path as (
-    select c.checkpoint_id, c.parent_checkpoint_id, c.metadata, 1 as depth
+    select c.checkpoint_id, c.parent_checkpoint_id, 1 as depth
     from checkpoints c
     where c.thread_id = %(source)s::uuid::text and c.checkpoint_ns = '' and c.checkpoint_id = %(checkpoint_id)s
     union all
-    select c.checkpoint_id, c.parent_checkpoint_id, c.metadata, p.depth + 1
+    select c.checkpoint_id, c.parent_checkpoint_id, p.depth + 1
     from path p
     join checkpoints c on c.thread_id = %(source)s::uuid::text and c.checkpoint_ns = ''
         and c.checkpoint_id = p.parent_checkpoint_id
 )
-select p.checkpoint_id,
-    (
-        select jsonb_object_agg(v.key, v.value) from checkpoints c, jsonb_each(c.checkpoint -> 'channel_values') v
-        where c.thread_id = %(source)s::uuid::text and c.checkpoint_ns = '' and c.checkpoint_id = p.checkpoint_id
-    ) as inline,
-    p.metadata -> 'counters_since_delta_snapshot' as counters,
-    count(s.checkpoint_id) as successors,
+select p.checkpoint_id, count(s.checkpoint_id) as successors,
     coalesce(bool_or(s.metadata ->> 'source' = 'loop'), false) as goes_on
 from path p
 left join checkpoints s on s.thread_id = %(source)s::uuid::text and s.checkpoint_ns = ''
     and s.parent_checkpoint_id = p.checkpoint_id
-group by p.checkpoint_id, p.metadata, p.depth
+group by p.checkpoint_id, p.depth
 order by p.depth
 
 -- name: create_thread

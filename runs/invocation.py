@@ -1,14 +1,13 @@
 """Owns how a run's stored kwargs become the call of a graph: input or command, config, and stream options."""
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 from uuid import UUID, uuid5
 
 from threadline.checkpoints.secrets import without_secrets
 from threadline.runs.commands import read_command
 from threadline.runs.model import Claim, JsonObject, Run
-
-Durability = Literal["sync", "async", "exit"]
+from threadline.runs.supersteps import Durability
 
 # What the modes of the wire are called inside LangGraph's hook; `events` comes from astream_events.
 DEFAULT_MODES = ("values",)

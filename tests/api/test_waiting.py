@@ -12,6 +12,7 @@ import httpx
 import pytest
 from fastapi import FastAPI, Response
 
+from threadline.api import waiting
 from threadline.api.departures import Stopping
 from threadline.api.errors import install_error_table
 from threadline.api.waiting import Waiting
@@ -74,6 +75,23 @@ def test_a_slow_result_comes_behind_headers_and_white_space(serve: Serve) -> Non
     assert json.loads(body) == {"n": 1}
 
 
+def test_the_headers_of_a_slow_result_do_not_wait_for_the_first_heartbeat(serve: Serve) -> None:
+    """A client that is cut off before that knows which run it has started, and where to go on waiting."""
+    has_ended = Event()
+
+    async def slow() -> bytes:
+        await asyncio.to_thread(has_ended.wait, 10)
+        return b'{"n":1}'
+
+    waiter = Waiter(slow, heartbeat=60)
+    with serve(waiter.app) as served, httpx.stream("GET", served.url, timeout=5) as response:
+        assert response.status_code == 200
+        assert response.headers["location"] == "/again"
+        assert "content-length" not in response.headers
+        has_ended.set()
+        assert response.read() == b'{"n":1}'
+
+
 def test_a_quick_failure_has_its_status(serve: Serve) -> None:
     thread_id = uuid4()
 
@@ -109,15 +127,18 @@ def test_a_client_that_hangs_up_is_reported(serve: Serve) -> None:
         assert waiter.abandoned.wait(2)
 
 
-@pytest.mark.parametrize("heartbeat", [HEARTBEAT, 60.0], ids=["after headers", "before headers"])
-def test_a_stopping_server_sends_a_waiting_client_elsewhere(serve: Serve, heartbeat: float) -> None:
+@pytest.mark.parametrize("prompt", [0.02, 60.0], ids=["after headers", "before headers"])
+def test_a_stopping_server_sends_a_waiting_client_elsewhere(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch, prompt: float
+) -> None:
+    monkeypatch.setattr(waiting, "PROMPT_SECONDS", prompt)
     begun = Event()
 
     async def never() -> bytes:
         begun.set()
         return await _never()
 
-    waiter = Waiter(never, heartbeat)
+    waiter = Waiter(never, heartbeat=60)
     with serve(waiter.app) as served:
 
         async def ask() -> httpx.Response:

@@ -108,6 +108,22 @@ def compile_remembering() -> Compiled:
     return StateGraph(State).add_node("sub", inner).add_edge(START, "sub").compile()
 
 
+def compile_long() -> Compiled:
+    """Eight supersteps, each of which would be tried again after whatever fails."""
+    return compile_line(*[step(name) for name in "abcdefgh"], retry=RetryPolicy(retry_on=Exception))
+
+
+def compile_deep() -> Compiled:
+    """All of its supersteps are a subgraph's."""
+    return StateGraph(State).add_node("sub", compile_long()).add_edge(START, "sub").compile()
+
+
+def compile_forgetful() -> Compiled:
+    """Its subgraph keeps no checkpoints."""
+    inner = StateGraph(State).add_node("note", step("note")).add_edge(START, "note").compile(checkpointer=False)
+    return StateGraph(State).add_node("sub", inner).add_edge(START, "sub").compile()
+
+
 class Speaker(BaseChatModel):
     """A chat model that streams the same three words."""
 
@@ -199,6 +215,11 @@ async def give_value(state: State) -> Update:
     return {"value": state["value"], "log": ["gave"]}
 
 
+async def turn_value(state: State) -> Update:
+    """Returns the value turned round."""
+    return {"value": state["value"][::-1]}
+
+
 def compile_odd(channel: str) -> Compiled:
     """A graph with a channel of that name, which the database, or its driver, may refuse."""
     schema: Any = TypedDict("OddState", {"log": Annotated[list[str], operator.add], channel: list[str]})  # type: ignore[misc]  # the name is the point
@@ -222,6 +243,9 @@ swallowing = compile_line(step("a"), stubborn, step("c"), step("d"))
 fork = compile_fork(step("left"), step("right"))
 nested = compile_nested()
 remembering = compile_remembering()
+long = compile_long()
+deep = compile_deep()
+forgetful = compile_forgetful()
 asking = compile_line(step("a"), question("ask"), step("b"), question("ask_again"), step("c"))
 asking_twice = compile_fork(question("left"), question("right"))
 talking = compile_line(step("a"), talk, step("c"))
@@ -231,11 +255,12 @@ dying = compile_line(step("a"), die, step("c"))
 hogging = compile_line(step("a"), hog, step("c"))
 opaque = compile_line(step("a"), give_opaque, step("c"))
 giving = compile_line(give_value, step("c"))
+turning = compile_line(turn_value)
 nul_channel = compile_odd("nul\0")
 surrogate_channel = compile_odd("half\ud800")
 
 NAMES = (
     *("line", "retrying", "swallowing", "fork", "nested", "remembering", "asking", "asking_twice", "talking"),
     *("flooding", "bursting", "dying", "hogging", "opaque", "giving", "nul_channel", "surrogate_channel"),
-    "broken_factory",
+    *("broken_factory", "deep", "long", "forgetful", "turning"),
 )

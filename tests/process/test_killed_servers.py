@@ -1,15 +1,19 @@
 """kill -9 of everything that `threadline serve` started, in mid-run, and what becomes of it after another start."""
 
+import asyncio
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
+from uuid import uuid4
 
+import pytest
 from httpx import AsyncClient
 from langgraph_sdk.client import LangGraphClient
 
 from threadline.tests.laboratory.locks import until
 from threadline.tests.process.deployments import Deployment
 from threadline.tests.process.listeners import Listener, logged, run_status
+from threadline.tests.process.programs import Program
 from threadline.tests.process.projects import Project
 
 LETTERS = "abcdefghijklmnopqrst"
@@ -47,8 +51,25 @@ CASES = (
 )
 
 
+async def start_waiting(sdk: LangGraphClient, name: str, **run: Any) -> "asyncio.Task[Any]":
+    """Have the SDK wait for a run, which it goes on doing at `Location` when it is cut off; it knows that already."""
+    is_told = asyncio.Event()
+    run |= {"input": {"name": name, "gates": ["b"]}, "on_run_created": lambda _: is_told.set()}
+    thread_id: Any = str(uuid4()) if "if_not_exists" in run else None  # which decides for an overload of the SDK
+    task = asyncio.create_task(sdk.runs.wait(thread_id, "line", **run), name=f"waiting/{name}")
+    await asyncio.wait_for(is_told.wait(), 3)  # which is before the first heartbeat
+    return task
+
+
 def has_seen(listener: Listener, count: int) -> bool:
     return len(listener.parts) > count
+
+
+async def kill_everything(deployment: Deployment, server: Program) -> None:
+    """kill -9, and wait until nothing of it is left."""
+    postmaster = deployment.postmaster
+    server.kill()
+    await deployment.without_postgres(postmaster)
 
 
 async def is_held(project: Project, listener: Listener, case: Case) -> None:
@@ -111,13 +132,22 @@ async def test_every_run_ends_by_itself_after_all_processes_were_killed_in_mid_r
         for listener in counting:
             await until(partial(has_seen, listener, 20), f"{listener.name} counts")
 
-        postmaster = deployment.postmaster
-        server.kill()
-        await deployment.without_postgres(postmaster)
+        waiting = [
+            await start_waiting(sdk, "waiting", if_not_exists="create"),
+            await start_waiting(sdk, "stateless"),
+        ]
+        await until(lambda: project.starts("waiting")["b"] and project.starts("stateless")["b"], "both are waited for")
+
+        with pytest.warns(UserWarning, match="attempting reconnect"):
+            await kill_everything(deployment, server)
         for case, listener in held:
             project.open_gate(listener.name, case.held)
-        project.open_gate("whole", "b")
+        for name in ("whole", "waiting", "stateless"):
+            project.open_gate(name, "b")
         await deployment.serve()
+
+        for values in await asyncio.gather(*waiting):
+            assert values["log"] == ["a", "b", "c"]
 
         for case, listener in held:
             await assert_ended_well(http, listener)

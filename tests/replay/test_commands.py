@@ -140,3 +140,21 @@ def test_what_cannot_be_is_said_in_one_line(shell: Shell, line: str, code: int, 
     done = shell.run(line)
     assert (done.returncode, said in done.stderr) == (code, True), done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "threadline replay $RUN --speed max",
+        "threadline replay $RUN --speed max --internal",
+        "threadline history $THREAD",
+        "threadline history $THREAD --json",
+        "threadline diff $THREAD@$CHECKPOINT $OTHER",
+    ],
+)
+def test_output_that_nobody_reads_on_is_no_error(shell: Shell, line: str) -> None:
+    """As before `head`: the reader is gone before the first line is printed, and a shell sees SIGPIPE's code."""
+    done = shell.run(f"{line} | exec true; exit ${{PIPESTATUS[0]}}")
+    assert (done.returncode, done.stderr) == (141, "")
+    first = shell.run(f"{line} | head -n 1")
+    assert (first.stderr, first.stdout) == ("", f"{shell.says(line).splitlines()[0]}\n")

@@ -236,33 +236,47 @@ def test_a_thread_whose_graph_is_gone_can_be_forked(dsn: str, registry: Registry
         assert values["notes"] == ["a", "b", "closed"]
 
 
-def test_a_delta_channel_is_neither_edited_nor_told_where_branches_mix(past: Past) -> None:
+def test_a_delta_channel_is_taken_along_and_cannot_be_edited(past: Past) -> None:
     thread_id, _, values = past.run("delta")
     assert values["log"] == ["in", "note", "note", "note"]
     refused = past.http.post(f"/threads/{thread_id}/fork", json={"set": {"log": []}})
     assert (refused.status_code, "DeltaChannel" in refused.json()["detail"]) == (422, True)
     edited = fork(past, thread_id, n=9)
     assert past.state(edited)["values"] == {"log": ["in", "note", "note", "note"], "n": 9}
-    second, third = past.history(thread_id)[2:4]
-    past.rows(
-        "insert into checkpoints select thread_id, checkpoint_ns, overlay(checkpoint_id placing 'f' from 1), "
-        "parent_checkpoint_id, type, checkpoint, metadata from checkpoints where thread_id = %s and checkpoint_id = %s",
-        thread_id,
-        third["checkpoint_id"],
-    )
-    mixed = past.http.post(f"/threads/{thread_id}/fork", json={"checkpoint_id": third["checkpoint_id"]})
-    assert mixed.status_code == 422
-    assert "gone on from more than once" in mixed.json()["detail"]
-    assert second["checkpoint_id"] in mixed.json()["detail"]
-    assert past.state(fork(past, thread_id, second["checkpoint_id"]))["values"] == second["values"]
 
 
-def test_a_fork_of_a_delta_channel_gone_on_from_twice_is_told_where_it_was_stored_whole(past: Past) -> None:
+def branch(past: Past, thread_id: str, checkpoint_id: str, way: str) -> None:
+    """Go on from a checkpoint that was gone on from already, inside of the thread."""
+    there: dict[str, Any] = {"checkpoint_id": checkpoint_id}
+    if way == "update":
+        update = {"values": {"log": ["updated"]}, "as_node": "a"}
+        past.http.post(f"/threads/{thread_id}/state", json=there | update).raise_for_status()
+        there = {}
+    given = {"input": {"log": ["other"]}} if way == "input" else {"input": None}
+    command = {"command": {"update": {"log": ["commanded"]}, "goto": "c"}} if way == "command" else {}
+    past.run("delta", thread_id, **there, **given, **command, durability="exit" if way == "command" else "async")
+
+
+@pytest.mark.parametrize("way", ["again", "input", "update", "command"])
+def test_the_branches_of_a_delta_channel_do_not_mix_in_forks(past: Past, way: str) -> None:
+    """The changes of one checkpoint lie beside each other, whichever of its successors they led to."""
     thread_id, _, _ = past.run("delta")
-    second = past.history(thread_id)[2]
-    past.run("delta", thread_id, input=None, checkpoint_id=second["checkpoint_id"])
-    expected = past.state(thread_id)["values"]
-    assert past.state(fork(past, thread_id))["values"] == expected == {"log": ["in", "note", "note", "note"], "n": 3}
+    first = past.history(thread_id)
+    for state in first:
+        branch(past, thread_id, state["checkpoint_id"], way)
+    states = past.history(thread_id)
+    assert len(states) >= 2 * len(first)
+    assert [shown(state) for state in states if state["checkpoint_id"] <= first[-1]["checkpoint_id"]] == [
+        shown(state) for state in first
+    ]
+    before = past.bytes_of(thread_id)
+    for state in states:
+        forked = fork(past, thread_id, state["checkpoint_id"])
+        assert shown(past.state(forked)) == shown(state)
+        if len(state["next"]) == 1 and state["next"][0] in "abc":
+            _, _, reached = past.run("delta", forked, input=None)
+            assert reached["log"] == [*state["values"]["log"], *["note"] * (3 - "abc".index(state["next"][0]))]
+    assert past.bytes_of(thread_id) == before
 
 
 def test_a_fork_of_a_fork_and_of_a_branch_holds_its_own_path_only(past: Past) -> None:

@@ -1,28 +1,17 @@
-"""`threadline serve`, traced as docs/tracing.md says."""
+"""The guide of tracing, followed from its first command to its last: `make run`, a run, an outage, sending again."""
 
-import json
-import re
-import signal
-import subprocess
-import sys
+import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from socket import socket
 
 import httpx
+import pytest
 
+from threadline.tests.commands.guides import Block, Reader, read_guide
 from threadline.tests.source import ROOT
-from threadline.tests.tracing.ingest import serve_ingest
-
-PROGRAM = Path(sys.executable).with_name("threadline")
-
-
-def free_port() -> int:
-    with socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        port: int = taken.getsockname()[1]
-        return port
+from threadline.tests.tracing.ingest import Ingest, serve_ingest
+from threadline.tests.tracing.traced_world import QUESTION
 
 
 def wait_until(condition: Callable[[], bool], seconds: float = 40) -> None:
@@ -32,43 +21,62 @@ def wait_until(condition: Callable[[], bool], seconds: float = 40) -> None:
         time.sleep(0.05)
 
 
-def is_up(url: str) -> bool:
-    try:
-        return httpx.get(f"{url}/ok").status_code == 200
-    except httpx.TransportError:
-        return False
+@pytest.fixture
+def ingest() -> Iterator[Ingest]:
+    with serve_ingest() as served:
+        yield served
 
 
-def test_the_run_of_the_guide_is_traced_where_it_says(dsn: str, tmp_path: Path) -> None:
-    command = re.search(
-        r"curl http://127\.0\.0\.1:8123(\S+) .*? -d '(.*?)'", (ROOT / "docs/tracing.md").read_text(), re.S
-    )
-    assert command
-    url = f"http://127.0.0.1:{free_port()}"
-    with serve_ingest() as ingest:
-        environ = {
-            "PATH": "/usr/bin:/bin",
-            "HOME": str(tmp_path),
-            "DATABASE_URL": dsn,
-            "THREADLINE_PORT": url.rpartition(":")[2],
-            "THREADLINE_CONFIG": str(ROOT / "langgraph.json"),
-            "LANGSMITH_TRACING": "true",
-            "LANGSMITH_API_KEY": "lsv2_test",
-            "LANGSMITH_ENDPOINT": ingest.url,
-        }
-        log = (tmp_path / "log").open("w")
-        with log, subprocess.Popen([PROGRAM, "serve"], cwd=tmp_path, env=environ, stdout=log, stderr=log) as server:
-            try:
-                wait_until(lambda: is_up(url))
-                assert httpx.get(f"{url}/info").json()["flags"]["langsmith"] is True
-                answer = httpx.post(f"{url}{command[1]}", json=json.loads(command[2]), timeout=30)
-                run_id = answer.headers["location"].split("/")[-2]
-                wait_until(lambda: ingest.is_whole(run_id))
-            finally:
-                server.send_signal(signal.SIGTERM)
-                assert server.wait(30) == 0
+@pytest.fixture
+def reader(dsn: str, tmp_path: Path, ingest: Ingest) -> Iterator[Reader]:
+    """Somebody in the clone, whose LangSmith is the stand-in."""
+    variables = {"DATABASE_URL": dsn, "THREADLINE_DATA_DIR": str(tmp_path / "data"), "LANGSMITH_ENDPOINT": ingest.url}
+    reading = Reader(ROOT, tmp_path, **variables)
+    yield reading
+    reading.abandon()
+
+
+def ask(url: str) -> str:
+    """Let the assistant answer, and return the run's id."""
+    answer = httpx.post(f"{url}/runs/wait", json={"assistant_id": "assistant", "input": QUESTION}, timeout=30)
+    return answer.headers["location"].split("/")[-2]
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="the guide's readers have curl")
+def test_the_guide_of_tracing_does_what_it_says(reader: Reader, ingest: Ingest) -> None:
+    blocks = [block for block in read_guide("docs/tracing.md") if block.kind]
+    switch_on, run, resend = blocks
+    assert {block.kind for block in blocks} == {"sh"}
+    reader.follow(switch_on)
+    assert httpx.get(f"{reader.url}/info").json()["flags"]["langsmith"] is True
+    assert "What is 12 * 31?" in reader.follow(run)
+    wait_until(lambda: any(map(ingest.is_whole, traces(ingest))))
+    (evaluated,) = traces(ingest)
+    look_at_the_run(ingest, evaluated)
+    ordinary = ask(reader.url)
+    wait_until(lambda: ingest.is_whole(ordinary))
+    assert {span["session_name"] for span in ingest.trace(ordinary)} == {"research"}
+    spool_and_send_again(reader, ingest, resend)
+
+
+def traces(ingest: Ingest) -> set[str]:
+    return {span["trace_id"] for span in ingest.spans.values()}
+
+
+def look_at_the_run(ingest: Ingest, run_id: str) -> None:
     names = [line.strip() for line in ingest.tree(run_id)]
     assert names[0] == "assistant"
     assert {"planner", "tools", "calculate", "responder"} <= set(names)
     assert {span["session_name"] for span in ingest.trace(run_id)} == {"evaluation"}
     assert "llm" in {span["run_type"] for span in ingest.trace(run_id)}
+    assert "nightly" in ingest.spans[run_id]["tags"]
+
+
+def spool_and_send_again(reader: Reader, ingest: Ingest, resend: Block) -> None:
+    ingest.status = 500
+    missed = ask(reader.url)
+    reader.stop()
+    assert not ingest.trace(missed)
+    ingest.status = 202
+    assert ", 0 left" in reader.follow(resend)
+    assert ingest.is_whole(missed)

@@ -1,7 +1,10 @@
 """The demo keeps the promises that it makes, and leaves nothing behind."""
 
 import os
+import re
 import signal
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,8 +16,20 @@ from threadline.commands.demo.client import read_events
 from threadline.commands.demo.processes import descendants, living
 from threadline.tests.checkpoints.embedded.owners import eventually
 from threadline.tests.commands.conftest import Launch
-from threadline.tests.commands.programs import run
+from threadline.tests.commands.programs import environment, run
+from threadline.tests.graphs.assistant.papers import pdf
+from threadline.tests.source import ROOT
 
+MANUAL = pdf(
+    ["Nobody enters the hall alone.", "Helmets hang at the north door."],
+    ["The bearings of turbines are oiled every Monday."],
+    ["Used barrels go to the yard."],
+    title="Turbines",
+)
+INSPECTION = """<!doctype html><title>Inspection</title><nav><a href="/">All about turbines</a></nav>
+<main><h1>Inspection</h1><p>Each hall is inspected by two people.</p>
+<h2>Blades</h2><p>The blades of turbines are searched for cracks in March.</p>
+<h2>Cranes</h2><p>Cranes are inspected by their vendor.</p></main>"""
 WORDS = ("planner", "tool", "responder", "interrupt", "kill", "resume", "resumed", "branch")
 
 
@@ -51,6 +66,29 @@ def test_the_demo_with_a_server_of_ones_own_leaves_its_databases_as_they_were(
     with psycopg.connect(server_dsn) as connection:
         row = connection.execute("select count(*) from pg_database where datname like 'threadline_demo%'").fetchone()
     assert row == (0,)
+
+
+def test_the_demo_cites_the_page_of_a_pdf_and_the_heading_of_a_web_page(folder: Path) -> None:
+    docs = folder / "docs"
+    docs.mkdir()
+    (docs / "turbines.pdf").write_bytes(MANUAL)
+    (docs / "inspection.html").write_text(INSPECTION)
+    made = Path(sys.prefix)
+    # An environment that stands is taken as it is: a test does not install.
+    command = ["make", "-o", str(made / "installed"), f"VENV={made}", f"DOCS={docs}", "demo"]
+    played = subprocess.run(command, cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=150)
+    assert played.returncode == 0, played.stdout + played.stderr
+    assert "What do the documents say about Turbines?" in played.stdout
+    told = " ".join(played.stdout.split())
+    answer = told[told.index("12 * 31 = 372. ") : told.index(" 2. An approval")]
+    cited = {text: int(number) for text, number in re.findall(r"(The [^\[]+?) \[(\d)\]", answer)}
+    places = {int(number): place for number, place in re.findall(r"\[(\d)\] ((?:Turb|Insp)\S.*?passage \d)", answer)}
+    assert {text: places[number] for text, number in cited.items()} == {
+        "The bearings of turbines are oiled every Monday": f"Turbines: {docs}/turbines.pdf, page 2, passage 2",
+        "The blades of turbines are searched for cracks in March": (
+            f"Inspection \u203a Blades: {docs}/inspection.html, passage 2"
+        ),
+    }
 
 
 def test_a_demo_without_documents_says_so_and_fails(folder: Path) -> None:
