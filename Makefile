@@ -40,7 +40,7 @@ test: $(INSTALLED) ## run the tests; PYTEST_ARGS='-k name' for some of them
 	$(BIN)/pytest -n 2 -m 'not slow' $(PYTEST_ARGS)
 
 .PHONY: test-slow
-test-slow: $(INSTALLED) ## run the tests that take minutes or many processes
+test-slow: $(INSTALLED) reference ## run the tests that take minutes or many processes
 	$(BIN)/pytest -m slow -o faulthandler_timeout=900 $(PYTEST_ARGS)
 
 .PHONY: test-all-pythons
@@ -49,6 +49,15 @@ test-all-pythons: ## run the tests on each supported Python of this machine, eac
 	  python="$$(.ci/find-python $$version)" || { echo "no Python $$version here: not tested on it"; continue; }; \
 	  $(MAKE) --no-print-directory test PYTHON="$$python" VENV=.venv/python$$version || exit 1; \
 	done
+
+.PHONY: contract-record
+contract-record: $(INSTALLED) reference ## record anew what the official development server answers to the contract's calls
+	$(BIN)/python -m threadline.tests.contract.recording
+
+.PHONY: reference
+reference: $(UV) ## install the official development server that the contract's tests compare with, 140 MB
+	$(UV) venv --quiet --allow-existing --python $(PYTHON) $(VENV)/reference
+	$(UV) pip sync --quiet --python $(VENV)/reference/bin/python --require-hashes requirements/reference.txt
 
 .PHONY: check
 check: $(INSTALLED) ## formatting, lint and types: what pre-commit and CI check
@@ -70,6 +79,7 @@ lock: $(UV) ## resolve pyproject.toml anew into requirements/
 	@$(call compile,runtime,pyproject.toml)
 	@$(call compile,dev,pyproject.toml --extra embedded --extra dev --constraint requirements/runtime.txt)
 	@$(call compile,local-model,--no-deps requirements/local-model.in)
+	@$(call compile,reference,--constraint requirements/runtime.txt requirements/reference.in)
 	@$(call compile,uv,requirements/uv.in)
 
 .PHONY: local-model

@@ -180,11 +180,10 @@ def _read(flags: dict[str, str], *, needs_graphs: bool = True, facts: Facts = di
 
 
 def _warn_of_keys(configuration: Configuration) -> None:
-    """Say what langgraph.json asks for in vain. What only the building of images reads is left to that."""
-    unused = [key for key in configuration.unused_keys if key in configuration.sections]
-    if unused or configuration.unknown_keys:
-        facts = {"not_supported": ",".join(unused), "unknown": ",".join(configuration.unknown_keys)}
-        logger.warning("config.keys_ignored", extra={"file": str(configuration.path), **facts})
+    """Say what langgraph.json asks for in vain, and what to do about it."""
+    for notice in configuration.notices:
+        facts = {"file": str(configuration.path), "key": notice.key, "problem": notice.text}
+        logger.warning("config.key_ignored", extra=facts)
 
 
 def _serve(options: argparse.Namespace) -> None:

@@ -5,16 +5,16 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from importlib.metadata import version
 
 from fastapi import FastAPI
-from starlette.middleware import Middleware
-from starlette.middleware.cors import CORSMiddleware
 
-from threadline.api import assistants, replay, runs, stateless, states, system, threads
+from threadline.api import assistants, blueprints, replay, runs, stateless, states, system, threads
 from threadline.api.answers import Answers
 from threadline.api.departures import Stopping
+from threadline.api.documentation import install_documentation
 from threadline.api.errors import install_error_table
-from threadline.api.middleware import BodyLimit, LastResort
 from threadline.api.openapi import install_openapi
 from threadline.api.responses import JsonResponse
+from threadline.api.surroundings import make_middleware, mount_custom, running_custom, take_away
+from threadline.graphs.door import Door
 from threadline.runs.engine import Engine
 from threadline.settings import ApiSettings
 
@@ -27,55 +27,46 @@ ROUTERS = (
     states.router,
     threads.router,
     assistants.router,
+    blueprints.router,
     replay.router,
     system.router,
 )
 
-EXPOSED_HEADERS = ("content-location", "location", "x-pagination-next", "x-pagination-total", "x-request-id")
 
-
-def create_app(open_engine: OpenEngine, settings: ApiSettings) -> FastAPI:
+def create_app(open_engine: OpenEngine, settings: ApiSettings, door: Door | None = None) -> FastAPI:
     """Return the application; the engine is opened when it starts and closed when it ends.
 
+    `door` is what langgraph.json puts around the routes.
     `app.state.stopping` is for the server: setting it cuts the open streams.
     """
     stopping = Stopping()
+    door = door or Door()
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with open_engine() as engine:
             app.state.engine = engine
             app.state.answers = Answers(engine, stopping, settings.heartbeat.total_seconds())
-            yield
+            async with running_custom(door):
+                yield
 
     app = FastAPI(
         title="Threadline",
         version=version("threadline"),
         description="Durable LangGraph runs on your own Postgres.",
         lifespan=lifespan,
-        middleware=_middleware(settings),
+        middleware=make_middleware(settings, door),
         default_response_class=JsonResponse,
         redirect_slashes=False,
+        docs_url=None,  # that page takes its scripts from a network
         redoc_url=None,
     )
     app.state.stopping = stopping
     install_error_table(app)
     for router in ROUTERS:
         app.include_router(router)
-    install_openapi(app, ROUTERS)
+    install_documentation(app)
+    take_away(app, door.disabled)
+    mount_custom(app, door)
+    install_openapi(app, ROUTERS, door.openapi)
     return app
-
-
-def _middleware(settings: ApiSettings) -> list[Middleware]:
-    return [
-        Middleware(
-            CORSMiddleware,
-            allow_origins=settings.cors_allow_origins,
-            allow_methods=["*"],
-            allow_headers=["*"],
-            allow_private_network=True,
-            expose_headers=EXPOSED_HEADERS,
-        ),
-        Middleware(LastResort),
-        Middleware(BodyLimit, limit=settings.max_body_bytes),
-    ]

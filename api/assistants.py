@@ -1,17 +1,45 @@
-"""Owns the routes of assistants; every graph has one that the system makes."""
+"""Owns the routes of assistants and of their versions. Wherever an id is taken, the name of a graph is, too."""
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter, Depends, Query
 from starlette.responses import Response
 
+from threadline.api.assistant_schemas import (
+    AssistantCreate,
+    AssistantFilter,
+    AssistantPatch,
+    AssistantSearch,
+    VersionChoice,
+    VersionSearch,
+)
 from threadline.api.dependencies import AssistantId, EngineDep, JsonBody
+from threadline.api.errors import ContradictoryRequest
 from threadline.api.responses import JsonResponse, page
 from threadline.api.routing import DirectRoute
-from threadline.api.schemas import AssistantSearch
-from threadline.api.views import assistant_view, select
+from threadline.api.schemas import RunConfig
+from threadline.api.views import assistant_view, select, version_view
+from threadline.runs.model import JsonObject
 
 router = APIRouter(prefix="/assistants", tags=["Assistants"], route_class=DirectRoute)
+
+
+@router.post("", summary="Create an assistant")
+async def create_assistant(
+    body: Annotated[AssistantCreate, Depends(JsonBody(AssistantCreate))], engine: EngineDep
+) -> Response:
+    """Make an assistant of a graph; what is given as `config.configurable` or as `context` becomes both."""
+    assistant = await engine.assistants.create(
+        body.graph_id,
+        assistant_id=body.assistant_id,
+        name="Untitled" if body.name is None else body.name,
+        description=body.description,
+        config=_config(body.config, body.context),
+        context=body.context,
+        metadata=body.metadata,
+        if_exists=body.if_exists,
+    )
+    return JsonResponse(assistant_view(assistant))
 
 
 @router.post("/search", summary="Search assistants")
@@ -32,7 +60,67 @@ async def search_assistants(
     return page(views, limit=body.limit, offset=body.offset)
 
 
+@router.post("/count", summary="Count assistants")
+async def count_assistants(
+    body: Annotated[AssistantFilter, Depends(JsonBody(AssistantFilter))], engine: EngineDep
+) -> Response:
+    count = await engine.assistants.count(metadata=body.metadata, graph_id=body.graph_id, name=body.name)
+    return JsonResponse(count)
+
+
 @router.get("/{assistant_id}", summary="Get an assistant")
 async def get_assistant(assistant_id: AssistantId, engine: EngineDep) -> Response:
     """Answer with the assistant of this id, or with the system's assistant of a graph of this name."""
     return JsonResponse(assistant_view(await engine.assistants.get(assistant_id)))
+
+
+@router.patch("/{assistant_id}", summary="Change an assistant")
+async def patch_assistant(
+    assistant_id: AssistantId, body: Annotated[AssistantPatch, Depends(JsonBody(AssistantPatch))], engine: EngineDep
+) -> Response:
+    """Make a new version: metadata is merged, other fields are replaced. A context keeps the rest of the config."""
+    named = {name: getattr(body, name) for name in ("graph_id", "name", "description", "context", "metadata")}
+    changes = {name: value for name, value in named.items() if value is not None and name in body.model_fields_set}
+    config = _config(body.config, body.context)
+    assistant = await engine.assistants.patch(assistant_id, changes if config is None else changes | {"config": config})
+    return JsonResponse(assistant_view(assistant))
+
+
+@router.delete("/{assistant_id}", summary="Delete an assistant", status_code=204)
+async def delete_assistant(
+    assistant_id: AssistantId,
+    engine: EngineDep,
+    delete_threads: Annotated[bool, Query(description="Delete the threads that it ran on last, too.")] = False,
+) -> Response:
+    """Remove the assistant with its versions. The one that a served graph is reached by stays: 409."""
+    deleted = await engine.assistants.delete(assistant_id)
+    if delete_threads:
+        await engine.threads.delete_of_assistant(deleted)
+    return Response(status_code=204)
+
+
+@router.post("/{assistant_id}/versions", summary="List an assistant's versions, newest first")
+async def list_versions(
+    assistant_id: AssistantId, body: Annotated[VersionSearch, Depends(JsonBody(VersionSearch))], engine: EngineDep
+) -> Response:
+    found = await engine.assistants.versions(assistant_id, metadata=body.metadata, limit=body.limit, offset=body.offset)
+    return JsonResponse([version_view(version) for version in found])
+
+
+@router.post("/{assistant_id}/latest", summary="Take up an earlier version of an assistant")
+async def set_latest(
+    assistant_id: AssistantId, body: Annotated[VersionChoice, Depends(JsonBody(VersionChoice))], engine: EngineDep
+) -> Response:
+    """Make the assistant what it was at that version; numbers of versions are never used again."""
+    return JsonResponse(assistant_view(await engine.assistants.set_latest(assistant_id, body.version)))
+
+
+def _config(config: RunConfig | None, context: JsonObject | None) -> JsonObject | None:
+    """Return the config as it was sent. Raises ContradictoryRequest when a context contradicts it."""
+    if config is None:
+        return None
+    if config.configurable and context:
+        raise ContradictoryRequest(
+            "Cannot specify both configurable and context. Use context, which replaces configurable."
+        )
+    return config.model_dump(exclude_none=True)

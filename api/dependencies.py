@@ -12,10 +12,12 @@ from uuid import UUID
 import orjson
 from fastapi import Depends, Header, Path, Query, Request
 from pydantic import ValidationError
+from pydantic_core import PydanticCustomError
 
 from threadline.api.answers import Answers
 from threadline.api.errors import InvalidRequest, invalid_model
 from threadline.api.schemas import MAX_OFFSET, MAX_PAGE, Body
+from threadline.api.thread_schemas import check_state_field
 from threadline.runs.engine import Engine
 from threadline.runs.model import JsonObject
 from threadline.runs.trace_parent import read_parent
@@ -82,6 +84,18 @@ async def _mode_filter(
     return [mode for text in stream_mode for mode in re.findall(r"[^\s,\"\[\]]+", text)]
 
 
+async def _state_fields(
+    select: Annotated[list[str], Query(description="Only these fields of a state; `values.<key>` for one value.")] = (
+        _NO_MODES
+    ),
+) -> list[str]:
+    """Return the names, repeated or with commas between them. Raises InvalidRequest."""
+    try:
+        return [check_state_field(name) for text in select for name in text.split(",") if name]
+    except PydanticCustomError as error:
+        raise InvalidRequest(f"select: {error.message()}") from None
+
+
 async def _trace_parent(request: Request) -> JsonObject | None:
     """Return what to keep of the caller's tracing headers; a parent that is none is left out and counted."""
     tracing = request.app.state.engine.tracing
@@ -98,6 +112,7 @@ async def _trace_parent(request: Request) -> JsonObject | None:
 EngineDep = Annotated[Engine, Depends(_engine)]
 AnswersDep = Annotated[Answers, Depends(_answers)]
 TraceParent = Annotated[JsonObject | None, Depends(_trace_parent)]
+StateFields = Annotated[list[str], Depends(_state_fields)]
 ModeFilter = Annotated[list[str], Depends(_mode_filter)]
 
 AssistantId = Annotated[str, Path(description="The id of an assistant, or the name of a graph.")]

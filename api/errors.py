@@ -14,7 +14,9 @@ from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 
 from threadline.api.responses import JsonResponse
-from threadline.runs.errors import Conflict, Gone, Invalid, NotFound, RunError, TooManyPending
+from threadline.graphs.auth import Refused
+from threadline.runs.callers import NotAllowed
+from threadline.runs.errors import Conflict, Gone, Invalid, InvalidState, NotFound, RunError, TooManyPending
 from threadline.runs.secrets import shown_value
 
 logger = logging.getLogger("threadline.api")
@@ -32,6 +34,10 @@ class InvalidRequest(RequestError):
     """A part of the request is not of the form it must have."""
 
 
+class BadValue(RequestError):
+    """The request has the right form, and a value in it means nothing here."""
+
+
 class ContradictoryRequest(RequestError):
     """Two parts of the request exclude each other."""
 
@@ -44,7 +50,10 @@ class BodyTooLarge(RequestError):
 
 
 STATUS_OF: Mapping[type[Exception], int] = {
+    BadValue: 400,
     ContradictoryRequest: 400,
+    InvalidState: 400,
+    NotAllowed: 403,
     NotFound: 404,
     Conflict: 409,
     Gone: 410,
@@ -60,7 +69,7 @@ STATUS_OF: Mapping[type[Exception], int] = {
 
 def install_error_table(app: FastAPI) -> None:
     """Make `app` answer every error of the table, and the framework's own, in the one shape."""
-    for kind in STATUS_OF:
+    for kind in (*STATUS_OF, Refused):
         app.add_exception_handler(kind, _answer)
     app.add_exception_handler(HTTPException, _answer_http)
     app.add_exception_handler(RequestValidationError, _answer_validation)
@@ -79,6 +88,8 @@ def invalid_model(error: ValidationError, whole: str) -> InvalidRequest:
 
 def known_error(error: Exception) -> JsonResponse | None:
     """Return what the table says about `error`, None when it says nothing."""
+    if isinstance(error, Refused):
+        return error_response(error.status, error.detail, error.headers)
     status = next((STATUS_OF[kind] for kind in type(error).__mro__ if kind in STATUS_OF), None)
     if status is None:
         return None

@@ -17,6 +17,7 @@ logger = logging.getLogger("threadline.api")
 REQUEST_ID = b"x-request-id"
 MAX_REQUEST_ID = 128
 DEFERRED = "threadline.deferred"
+REQUEST_ID_IN_SCOPE = "threadline.request_id"
 
 
 class LastResort:
@@ -33,7 +34,7 @@ class LastResort:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        request_id = _request_id(scope)
+        request_id = scope[REQUEST_ID_IN_SCOPE] = _request_id(scope)
         has_started = False
 
         async def send_identified(message: Message) -> None:

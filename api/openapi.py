@@ -1,6 +1,6 @@
 """Owns the OpenAPI document: the bodies that routes read past FastAPI, the errors, and the streams."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from fastapi import APIRouter, FastAPI
@@ -22,13 +22,13 @@ _ERROR = {
 }
 
 
-def install_openapi(app: FastAPI, routers: Iterable[APIRouter]) -> None:
-    """Make `app` describe the routes of `routers` as they are."""
+def install_openapi(app: FastAPI, routers: Iterable[APIRouter], security: Mapping[str, Any] | None = None) -> None:
+    """Make `app` describe the routes of `routers` as they are, and how to sign in as `security` says."""
     routes = [route for router in routers for route in router.routes if isinstance(route, APIRoute)]
 
     def document() -> dict[str, Any]:
         if app.openapi_schema is None:
-            app.openapi_schema = _document(app, routes)
+            app.openapi_schema = _secure(_document(app, routes), security or {})
         return app.openapi_schema
 
     app.openapi = document  # type: ignore[method-assign]  # FastAPI's own way to replace the document
@@ -47,6 +47,21 @@ def _document(app: FastAPI, routes: list[APIRoute]) -> dict[str, Any]:
             operation = document["paths"].get(route.path_format, {}).get(method.lower())
             if operation is not None:
                 _complete(operation, _body_model(route))
+    return document
+
+
+def _secure(document: dict[str, Any], security: Mapping[str, Any]) -> dict[str, Any]:
+    """Add what langgraph.json says under `auth.openapi`: schemes, and what paths need."""
+    if schemes := security.get("securitySchemes"):
+        document.setdefault("components", {})["securitySchemes"] = schemes
+    if needed := security.get("security"):
+        document["security"] = needed
+    for path, methods in (security.get("paths") or {}).items():
+        for method, of_method in methods.items():
+            if operation := document["paths"].get(path, {}).get(method.lower()):
+                operation["security"] = (
+                    of_method.get("security", of_method) if isinstance(of_method, dict) else of_method
+                )
     return document
 
 

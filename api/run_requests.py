@@ -5,12 +5,10 @@ from uuid import UUID
 
 from threadline.api.errors import ContradictoryRequest
 from threadline.api.schemas import RunConfig, RunCreate
+from threadline.runs.callers import RESERVED
 from threadline.runs.identity import uuid7
 from threadline.runs.model import Assistant, JsonObject, RunRequest
 from threadline.runs.state_view import checkpoint_config
-
-# LangGraph's own keys in `configurable`: a client that sets one would reach into the engine.
-RESERVED = "__pregel_"
 
 
 def run_on_thread(
@@ -91,9 +89,9 @@ def _configuration(body: RunCreate, assistant: Assistant) -> JsonObject:
         raise ContradictoryRequest(
             "Cannot specify both configurable and context. Use context, which replaces configurable."
         )
-    own = {key: value for key, value in (configurable or body.context or {}).items() if not key.startswith(RESERVED)}
     inherited: JsonObject = assistant.config.get("configurable") or {}
-    return inherited | assistant.context | own
+    merged = inherited | assistant.context | (configurable or body.context or {})
+    return {key: value for key, value in merged.items() if not key.startswith(RESERVED)}
 
 
 def _checkpoint(thread_id: UUID, body: RunCreate) -> JsonObject:

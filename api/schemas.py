@@ -22,7 +22,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from threadline.runs.metadata import refuse_unstorable
-from threadline.runs.model import JsonObject, MultitaskStrategy, ThreadStatus
+from threadline.runs.model import JsonObject, MultitaskStrategy
 
 MAX_PAGE = 1000
 MAX_OFFSET = 2**31
@@ -44,33 +44,9 @@ RunField = Literal[
     "multitask_strategy",
     "langsmith_session_name",
 ]
-ThreadField = Literal[
-    "thread_id",
-    "created_at",
-    "updated_at",
-    "state_updated_at",
-    "metadata",
-    "config",
-    "status",
-    "values",
-    "interrupts",
-    "error",
-]
-AssistantField = Literal[
-    "assistant_id",
-    "graph_id",
-    "name",
-    "description",
-    "config",
-    "context",
-    "created_at",
-    "updated_at",
-    "metadata",
-    "version",
-]
 
 
-def _expects(form: str) -> WrapValidator:
+def expects(form: str) -> WrapValidator:
     """Tell a client what a value of several forms must be, where pydantic would list each form's own problem."""
 
     def validate(value: Any, validator: ValidatorFunctionWrapHandler) -> Any:
@@ -121,9 +97,9 @@ Object = Annotated[JsonObject, BeforeValidator(_none_as_object)]
 Limit = Annotated[StrictInt, Field(ge=1, le=MAX_PAGE)]
 Offset = Annotated[StrictInt, Field(ge=0, le=MAX_OFFSET)]
 StreamModes = Annotated[list[StreamMode], BeforeValidator(_as_list), AfterValidator(_or_values)]
-NodeNames = Annotated[Literal["*"] | list[str], _expects('"*" for all nodes, or a list of node names')]
+NodeNames = Annotated[Literal["*"] | list[str], expects('"*" for all nodes, or a list of node names')]
 CheckpointReference = Annotated[
-    str | JsonObject, _expects("a checkpoint's id, or an object with its checkpoint_id and checkpoint_ns")
+    str | JsonObject, expects("a checkpoint's id, or an object with its checkpoint_id and checkpoint_ns")
 ]
 Metadata = Annotated[Object, AfterValidator(_refuse_unstorable)]
 
@@ -134,88 +110,11 @@ class Body(BaseModel):
     model_config = ConfigDict(extra="ignore", frozen=True)
 
 
-class ThreadCreate(Body):
-    """A thread to create."""
-
-    thread_id: UUID | None = None
-    metadata: Object = Field(default_factory=dict)
-    if_exists: Literal["raise", "do_nothing"] = "raise"
-    ttl: Unsupported = None
-    supersteps: Unsupported = None
-
-
-class ThreadPatch(Body):
-    """Metadata to merge into a thread's."""
-
-    metadata: Object = Field(default_factory=dict)
-    ttl: Unsupported = None
-
-
 class ThreadFork(Body):
     """Where a fork begins: at a checkpoint, the latest by default, with values set at paths such as `plan.0.query`."""
 
     checkpoint_id: str | None = None
     set: Object = Field(default_factory=dict)
-
-
-class ThreadFilter(Body):
-    """Which threads: those whose metadata and values contain these."""
-
-    metadata: Object = Field(default_factory=dict)
-    values: Object = Field(default_factory=dict)
-    status: ThreadStatus | None = None
-
-
-class ThreadSearch(ThreadFilter):
-    """Which threads, in what order, and which of their fields."""
-
-    ids: list[UUID] | None = None
-    limit: Limit = 10
-    offset: Offset = 0
-    sort_by: Literal["thread_id", "status", "created_at", "updated_at", "state_updated_at"] = "created_at"
-    sort_order: SortOrder = "desc"
-    select: list[ThreadField] | None = None
-    extract: Unsupported = None
-
-
-class AssistantSearch(Body):
-    """Which assistants, in what order, and which of their fields."""
-
-    metadata: Object = Field(default_factory=dict)
-    graph_id: Text | None = None
-    name: Text | None = None
-    limit: Limit = 10
-    offset: Offset = 0
-    sort_by: Literal["assistant_id", "created_at", "updated_at", "name", "graph_id"] = "created_at"
-    sort_order: SortOrder = "desc"
-    select: list[AssistantField] | None = None
-
-
-class StateUpdate(Body):
-    """Values to write into a thread's state as if the node `as_node` had returned them."""
-
-    values: Annotated[
-        JsonObject | list[JsonObject] | None, _expects("an object of values, or a list of such objects")
-    ] = None
-    as_node: str | None = None
-    checkpoint: CheckpointReference | None = None
-    checkpoint_id: str | None = None
-
-
-class StateAt(Body):
-    """A checkpoint whose state is wanted."""
-
-    checkpoint: CheckpointReference
-    subgraphs: StrictBool = False
-
-
-class HistorySearch(Body):
-    """Which states of a thread: those before a checkpoint, those whose metadata contains this."""
-
-    limit: Limit = 1
-    before: CheckpointReference | None = None
-    metadata: Object = Field(default_factory=dict)
-    checkpoint: CheckpointReference | None = None
 
 
 class Send(Body):
@@ -231,11 +130,11 @@ class Command(Body):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     update: Annotated[
-        JsonObject | list[Any] | None, _expects("an object of values, or a list of [name, value] pairs")
+        JsonObject | list[Any] | None, expects("an object of values, or a list of [name, value] pairs")
     ] = None
     resume: Any = None
     goto: Annotated[
-        str | Send | list[str | Send] | None, _expects("a node's name, a {node, input} object, or a list of these")
+        str | Send | list[str | Send] | None, expects("a node's name, a {node, input} object, or a list of these")
     ] = None
 
 

@@ -1,23 +1,47 @@
-"""Owns the routes of threads: create, find, label, remove."""
+"""Owns the routes of threads: create, find, label, copy, measure, prune, remove."""
 
 from typing import Annotated
+from uuid import UUID
 
-from fastapi import APIRouter, Depends, Header
+from fastapi import APIRouter, Depends, Header, Query
 from starlette.responses import Response
 
 from threadline.api.dependencies import EngineDep, JsonBody, ThreadId
+from threadline.api.errors import BadValue
+from threadline.api.projections import extract
 from threadline.api.responses import JsonResponse, page
 from threadline.api.routing import DirectRoute
-from threadline.api.schemas import ThreadCreate, ThreadFilter, ThreadPatch, ThreadSearch
-from threadline.api.views import select, thread_view
+from threadline.api.thread_schemas import (
+    ThreadCreate,
+    ThreadFilter,
+    ThreadPatch,
+    ThreadPrune,
+    ThreadSearch,
+    superstep_updates,
+)
+from threadline.api.views import select, thread_view, ttl_view
+from threadline.runs.errors import ThreadExists
+from threadline.runs.identity import uuid7
+from threadline.runs.model import JsonObject, Thread, Ttl
 
 router = APIRouter(prefix="/threads", tags=["Threads"], route_class=DirectRoute)
 
 
 @router.post("", summary="Create a thread")
 async def create_thread(body: Annotated[ThreadCreate, Depends(JsonBody(ThreadCreate))], engine: EngineDep) -> Response:
-    thread = await engine.threads.create(body.thread_id, body.metadata, body.if_exists)
-    return JsonResponse(thread_view(thread))
+    """Create a thread; with `supersteps` it begins with that past, or is not created at all."""
+    ttl = body.ttl.read() if body.ttl else Ttl()
+    if not body.supersteps:
+        return JsonResponse(
+            thread_view(await engine.threads.create(body.thread_id, body.metadata, body.if_exists, ttl))
+        )
+    thread_id = body.thread_id or uuid7()
+    try:
+        await engine.states.create_thread(thread_id, body.metadata, superstep_updates(body.supersteps), ttl)
+    except ThreadExists:
+        if body.if_exists == "raise":
+            raise
+    return JsonResponse(thread_view(await engine.threads.get(thread_id)))
 
 
 @router.post("/search", summary="Search threads")
@@ -27,13 +51,13 @@ async def search_threads(body: Annotated[ThreadSearch, Depends(JsonBody(ThreadSe
         metadata=body.metadata,
         values=body.values,
         status=body.status,
-        ids=body.ids or (),
+        ids=[_read_id(text) for text in body.ids or ()],
         limit=body.limit + 1,
         offset=body.offset,
         sort_by=body.sort_by,
         sort_order=body.sort_order,
     )
-    views = [select(thread_view(thread), body.select) for thread in found]
+    views = [_show(thread, body) for thread in found]
     return page(views, limit=body.limit, offset=body.offset)
 
 
@@ -43,9 +67,33 @@ async def count_threads(body: Annotated[ThreadFilter, Depends(JsonBody(ThreadFil
     return JsonResponse(count)
 
 
+@router.post("/prune", summary="Delete threads, or all of them but their latest state")
+async def prune_threads(body: Annotated[ThreadPrune, Depends(JsonBody(ThreadPrune))], engine: EngineDep) -> Response:
+    """Answer with how many; unknown threads are skipped, and so is what is at work when its state is to be kept."""
+    return JsonResponse({"pruned_count": await engine.retention.prune(body.thread_ids, body.strategy)})
+
+
 @router.get("/{thread_id}", summary="Get a thread")
-async def get_thread(thread_id: ThreadId, engine: EngineDep) -> Response:
-    return JsonResponse(thread_view(await engine.threads.get(thread_id)))
+async def get_thread(
+    thread_id: ThreadId,
+    engine: EngineDep,
+    include: Annotated[str, Query(description="`ttl` to show the time to live, too.")] = "",
+) -> Response:
+    thread = await engine.threads.get(thread_id)
+    with_ttl = "ttl" in include.split(",")
+    return JsonResponse(thread_view(thread) | ({"ttl": ttl_view(thread)} if with_ttl else {}))
+
+
+@router.get("/{thread_id}/storage", summary="Measure what a thread's checkpoints take")
+async def measure_thread(thread_id: ThreadId, engine: EngineDep) -> Response:
+    """Answer with the bytes of checkpoints, of values by channel, and of pending writes, as they are stored."""
+    return JsonResponse(await engine.threads.measure(thread_id))
+
+
+@router.post("/{thread_id}/copy", summary="Copy a thread")
+async def copy_thread(thread_id: ThreadId, engine: EngineDep) -> Response:
+    """Make a thread with the same metadata, state and past; runs and their events stay with the original."""
+    return JsonResponse(thread_view(await engine.threads.copy(thread_id)))
 
 
 @router.patch("/{thread_id}", summary="Merge metadata into a thread's")
@@ -55,7 +103,8 @@ async def patch_thread(
     engine: EngineDep,
     prefer: Annotated[str | None, Header(description="`return=minimal` answers without the thread.")] = None,
 ) -> Response:
-    thread = await engine.threads.patch(thread_id, body.metadata)
+    """Merge metadata; a `ttl` begins anew."""
+    thread = await engine.threads.patch(thread_id, body.metadata, body.ttl.read() if body.ttl else Ttl())
     is_minimal = prefer is not None and "return=minimal" in prefer
     return Response(status_code=204) if is_minimal else JsonResponse(thread_view(thread))
 
@@ -65,3 +114,16 @@ async def delete_thread(thread_id: ThreadId, engine: EngineDep) -> Response:
     """Remove the thread with its runs, events and checkpoints."""
     await engine.threads.delete(thread_id)
     return Response(status_code=204)
+
+
+def _show(thread: Thread, body: ThreadSearch) -> JsonObject:
+    view = thread_view(thread)
+    return select(view, body.select) | ({"extracted": extract(view, body.extract)} if body.extract else {})
+
+
+def _read_id(text: str) -> UUID:
+    """Return the id of a thread. Raises BadValue."""
+    try:
+        return UUID(text)
+    except ValueError:
+        raise BadValue(f"Invalid thread ID {text[:100]}") from None

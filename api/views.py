@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from threadline.runs.model import Assistant, JsonObject, Run, Thread
+from threadline.runs.model import Assistant, AssistantVersion, JsonObject, Run, Thread
 from threadline.runs.secrets import shown_kwargs
 
 
@@ -39,6 +39,17 @@ def thread_view(thread: Thread) -> JsonObject:
     }
 
 
+def ttl_view(thread: Thread) -> JsonObject | None:
+    """Return when the thread goes, and how; None for one that stays."""
+    if thread.ttl_minutes is None or thread.expires_at is None:
+        return None
+    return {
+        "strategy": thread.ttl_strategy,
+        "ttl_minutes": thread.ttl_minutes,
+        "expires_at": _utc(thread.expires_at),
+    }
+
+
 def assistant_view(assistant: Assistant) -> JsonObject:
     """Return the assistant with its configuration."""
     return {
@@ -52,6 +63,21 @@ def assistant_view(assistant: Assistant) -> JsonObject:
         "updated_at": _utc(assistant.updated_at),
         "version": assistant.version,
         "description": assistant.description,
+    }
+
+
+def version_view(version: AssistantVersion) -> JsonObject:
+    """Return what an assistant was at one of its versions."""
+    return {
+        "assistant_id": version.assistant_id,
+        "graph_id": version.graph_id,
+        "config": version.config,
+        "context": version.context,
+        "metadata": version.metadata,
+        "name": version.name,
+        "created_at": _utc(version.created_at),
+        "version": version.version,
+        "description": version.description,
     }
 
 

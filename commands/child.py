@@ -5,6 +5,8 @@ import os
 from socket import socket
 from typing import NoReturn
 
+from psycopg import OperationalError
+
 from threadline.checkpoints.migrate import MigrationError
 from threadline.checkpoints.pool import Database
 from threadline.commands.databases import configured_database
@@ -13,6 +15,7 @@ from threadline.commands.exits import CommandFailed, ExitCode
 from threadline.commands.link import Orders, ParentLink, Report
 from threadline.commands.process import Duties, run_process
 from threadline.graphs.configuration import Configuration
+from threadline.graphs.errors import ConfigurationError
 from threadline.graphs.registry import Registry
 from threadline.settings import Settings
 
@@ -25,15 +28,20 @@ def run_child(settings: Settings, configuration: Configuration, orders: Orders, 
     database = configured_database(settings.database)
     if database is None or orders.conninfo is not None:
         database = Database(orders.conninfo or "", pool_size=settings.database.pool_size)
-    duties = Duties(executes=True, listener=socket(fileno=orders.listener))
+    # `serve` has seen the database; one that is away by now comes back, and giving up would only be another start.
+    duties = Duties(executes=True, listener=socket(fileno=orders.listener), patience=None)
 
     def on_ready(registry: Registry) -> None:
         parent.report(_describe(registry))
 
     try:
         run_process(settings, configuration, database, duties, on_ready)
-    except (CommandFailed, MigrationError) as error:
+    except (CommandFailed, ConfigurationError, MigrationError) as error:
         parent.report(Report(failure=str(error)))
+        raise
+    except OperationalError as error:
+        # It went away between two steps of the start.
+        parent.report(Report(failure=str(error), is_lasting=False))
         raise
 
 

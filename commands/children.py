@@ -52,12 +52,10 @@ class Children:
             started = monotonic()
             async with _start(self._orders, self._patience) as child:
                 report = await child.read_report()
-                if report is not None and report.failure is None:
-                    failed_starts = 0
+                if report is not None and report.is_ready:
                     self._note(number, life, child, report)
                 code = await child.process.wait()
-            if report is None or report.failure is not None:
-                failed_starts += 1
+            failed_starts = count_failure(failed_starts, report)
             logger.error("child.died", extra={"child": number, "pid": child.process.pid, "exit": _describe_exit(code)})
             if failed_starts == START_ATTEMPTS:
                 raise CommandFailed(_describe_failure(report, code))
@@ -68,6 +66,18 @@ class Children:
         logger.info("child.ready", extra={"child": number, "pid": child.process.pid, "life": life})
         if not self._reports[number].done():
             self._reports[number].set_result(report)
+
+
+def count_failure(failed_starts: int, report: Report | None) -> int:
+    """Return how many starts in a row have failed, after a child that left this report, or none, has ended.
+
+    One that found no database says nothing of those to come.
+    """
+    if report is None:
+        return failed_starts + 1
+    if report.is_ready:
+        return 0
+    return failed_starts + report.is_lasting
 
 
 @dataclass(frozen=True, slots=True)

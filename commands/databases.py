@@ -5,10 +5,12 @@ What is stored there is left to `checkpoints`. The embedded server is imported o
 
 import asyncio
 import logging
+import math
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from itertools import count
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -28,6 +30,7 @@ logger = logging.getLogger("threadline.database")
 
 PATIENCE = timedelta(seconds=30)
 _RETRY_SECONDS = 1.0
+_QUIET_ATTEMPTS = 10  # whoever waits for ever says so each tenth time
 
 # Beside its pool a process keeps connections for the writer, admission, hints and its lease.
 _BESIDE_POOL = 8
@@ -56,23 +59,26 @@ def configured_database(settings: DatabaseSettings) -> Database | None:
     )
 
 
-async def await_database(database: Database, patience: timedelta = PATIENCE) -> None:
-    """Return once the database answers. Raises CommandFailed when it does not within `patience`."""
-    deadline = monotonic() + patience.total_seconds()
-    while True:
+async def await_database(database: Database, patience: timedelta | None = PATIENCE) -> None:
+    """Return once the database answers. Raises CommandFailed when it does not within `patience`; None: for ever."""
+    deadline = monotonic() + patience.total_seconds() if patience is not None else math.inf
+    for attempt in count():
         try:
             async with await database.connect("start"):
                 return
         except psycopg.OperationalError as error:
             reason = " ".join(str(error).split())
             left = deadline - monotonic()
-            if left <= 0:
+            if patience is not None and left <= 0:
                 raise CommandFailed(
                     f"{describe(database)} did not answer for {patience.total_seconds():g} s: {reason}. "
                     "Start it, or correct DATABASE_URL."
                 ) from error
-            facts = {"database": describe(database), "seconds_left": round(left), "error": reason}
-            logger.warning("database.unreachable", extra=facts)
+            facts = {"database": describe(database), "error": reason}
+            if patience is not None:
+                facts["seconds_left"] = str(round(left))
+            if patience is not None or attempt % _QUIET_ATTEMPTS == 0:
+                logger.warning("database.unreachable", extra=facts)
             await asyncio.sleep(min(_RETRY_SECONDS, left))
 
 

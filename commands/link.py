@@ -29,12 +29,19 @@ class Orders:
 class Report:
     """What became of a child's start: its graphs, by name with what is wrong with them; or why it cannot start.
 
-    `example` is an input for the first graph that works.
+    `example` is an input for the first graph that works. A failure that is not `is_lasting` is the database's, not
+    the child's.
     """
 
     graphs: Mapping[str, str | None] = field(default_factory=dict)
     example: Any = None
     failure: str | None = None
+    is_lasting: bool = True
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether the child serves."""
+        return self.failure is None
 
 
 def encode_line(message: Orders | Report) -> bytes:

@@ -57,7 +57,10 @@ class _TextFormatter(_Formatter):
         fields = "".join(f" {name}={_quoted(value)}" for name, value in self.fields(record).items())
         # What others log is told by its logger, as its message is no name.
         source = "" if record.name.startswith("threadline") else f"{record.name}: "
-        line = f"{time} {record.levelname.lower():7} {source}{record.getMessage()}{fields}"
+        message = record.getMessage()
+        if record.name.startswith(TALKATIVE):
+            message = " ".join(message.split())  # libpq's errors have several lines
+        line = f"{time} {record.levelname.lower():7} {source}{message}{fields}"
         trace = self.trace(record)
         return f"{line}\n{trace}" if trace else line
 

@@ -18,13 +18,15 @@ from uvloop import new_event_loop
 
 from threadline.api.app import create_app
 from threadline.api.server import Server
+from threadline.api.surroundings import request_facts
 from threadline.checkpoints.pool import Database
-from threadline.commands.databases import await_database
+from threadline.commands.databases import PATIENCE, await_database
 from threadline.commands.semantics import chosen_embedder
 from threadline.commands.stopping import run_until_stopped
 from threadline.commands.traces import trace_folder
 from threadline.graphs.assistant import documents, fetching, model
 from threadline.graphs.configuration import Configuration
+from threadline.graphs.door import Door, open_door, refuse_unsafe
 from threadline.graphs.registry import Registry
 from threadline.runs.engine import Engine, EngineSettings, open_engine
 from threadline.settings import ModelSettings, Settings
@@ -39,10 +41,14 @@ OnReady = Callable[[Registry], None]
 
 @dataclass(frozen=True, slots=True)
 class Duties:
-    """What the process is for: executing runs, and serving clients of `listener` if there is one."""
+    """What the process is for: executing runs, and serving clients of `listener` if there is one.
+
+    `patience` is how long its start waits for the database; None is for ever.
+    """
 
     executes: bool
     listener: socket | None
+    patience: timedelta | None = PATIENCE
 
 
 def run_process(
@@ -53,7 +59,9 @@ def run_process(
     Raises CommandFailed or MigrationError when it cannot start.
     """
     registry = load_graphs(settings, configuration)
-    run_until_stopped(_live(settings, registry, database, duties, on_ready), loop_factory=new_event_loop)
+    refuse_unsafe(configuration)
+    door = None if duties.listener is None else open_door(configuration)
+    run_until_stopped(_live(settings, registry, database, duties, on_ready, door), loop_factory=new_event_loop)
 
 
 def load_graphs(settings: Settings, configuration: Configuration) -> Registry:
@@ -82,21 +90,29 @@ def _online(settings: ModelSettings) -> model.ModelSettings | None:
 
 
 def graph_facts() -> Mapping[str, str]:
-    """Say in which run a graph's own code logs; nothing outside of one."""
+    """Say in which run a graph's own code logs, and which headers of a request are to be logged."""
     config = var_child_runnable_config.get() or {}
     configurable = config.get("configurable", {})
-    return {name: str(configurable[name]) for name in ("run_id", "thread_id") if name in configurable}
+    run: dict[str, str] = {name: str(configurable[name]) for name in ("run_id", "thread_id") if name in configurable}
+    return {**request_facts(), **run}
 
 
-async def _live(settings: Settings, registry: Registry, database: Database, duties: Duties, on_ready: OnReady) -> None:
-    await await_database(database)
+async def _live(
+    settings: Settings,
+    registry: Registry,
+    database: Database,
+    duties: Duties,
+    on_ready: OnReady,
+    door: Door | None,
+) -> None:
+    await await_database(database, duties.patience)
     async with _open_engine(settings, registry, database, executes=duties.executes) as engine:
         if duties.listener is None:
             _settle()
             on_ready(registry)
             await asyncio.Event().wait()
         else:
-            await _serve(settings, engine, duties.listener, lambda: on_ready(registry))
+            await _serve(settings, engine, duties.listener, door, lambda: on_ready(registry))
 
 
 @asynccontextmanager
@@ -112,14 +128,16 @@ async def _open_engine(
         documents.disconnect()
 
 
-async def _serve(settings: Settings, engine: Engine, listener: socket, on_ready: Callable[[], None]) -> None:
+async def _serve(
+    settings: Settings, engine: Engine, listener: socket, door: Door | None, on_ready: Callable[[], None]
+) -> None:
     """Serve until cancelled; then stop in order."""
 
     @asynccontextmanager
     async def lend() -> AsyncIterator[Engine]:
         yield engine
 
-    server = _Server(create_app(lend, settings.api), listener, settings.worker.drain, on_ready)
+    server = _Server(create_app(lend, settings.api, door), listener, settings.worker.drain, on_ready)
     serving = asyncio.create_task(server.serve(), name="http")
     try:
         await asyncio.shield(serving)

@@ -6,7 +6,7 @@ Importing the graphs it names is left to `registry`; what the run-time sections 
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -15,25 +15,11 @@ from uuid import UUID
 from dotenv import dotenv_values
 
 from threadline.graphs.errors import ConfigurationError
+from threadline.graphs.keys import Notice, find_notices
 
 RUNTIME_SECTIONS = frozenset(
     {"store", "checkpointer", "auth", "encryption", "priority", "http", "webhooks", "ui", "ui_config"}
 )
-BUILD_KEYS = frozenset(
-    {
-        "python_version",
-        "node_version",
-        "api_version",
-        "base_image",
-        "image_distro",
-        "pip_config_file",
-        "pip_installer",
-        "source",
-        "dockerfile_lines",
-        "keep_pkg_tools",
-    }
-)
-READ_KEYS = frozenset({"$schema", "graphs", "env", "dependencies"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +39,7 @@ class Configuration:
 
     `env` is only read, never applied. `folders` are the dependencies that are folders, in order; the others
     are `requirements`, which whoever builds the image installs. `sections` holds the run-time sections as
-    they stand. `unused_keys` are keys of the official format that this package does not act on (sections
-    included); `unknown_keys` are in no format and most likely typing errors.
+    they stand. `notices` name the keys that are there in vain, each with what to do about it.
     """
 
     path: Path
@@ -63,8 +48,7 @@ class Configuration:
     folders: tuple[Path, ...] = ()
     requirements: tuple[str, ...] = ()
     sections: Mapping[str, Any] = field(default_factory=dict)
-    unused_keys: tuple[str, ...] = ()
-    unknown_keys: tuple[str, ...] = ()
+    notices: tuple[Notice, ...] = ()
 
     @property
     def folder(self) -> Path:
@@ -88,8 +72,7 @@ def load_configuration(path: Path) -> Configuration:
         folders=folders,
         requirements=requirements,
         sections=MappingProxyType({key: content[key] for key in content if key in RUNTIME_SECTIONS}),
-        unused_keys=tuple(key for key in content if key in RUNTIME_SECTIONS | BUILD_KEYS),
-        unknown_keys=tuple(key for key in content if key not in RUNTIME_SECTIONS | BUILD_KEYS | READ_KEYS),
+        notices=tuple(find_notices(content)),
     )
 
 
@@ -129,14 +112,19 @@ def _graph(path: Path, graph_id: str, entry: object) -> GraphSource:
         raise ConfigurationError(
             path, key, 'must be "./file.py:variable" or {"path": "./file.py:variable", "description": "..."}'
         )
+    return replace(read_source(path, key, location), graph_id=graph_id, description=description)
+
+
+def read_source(path: Path, key: str, location: str) -> GraphSource:
+    """Return where the object that `location` names comes from. Raises ConfigurationError, which names the key."""
     place, _, variable = location.rpartition(":")
     if not place or not variable.isidentifier():
         raise ConfigurationError(
             path, key, f'{location!r} must name a variable, as in "./agent.py:graph" or "package.module:graph"'
         )
     if _names_a_module(place):
-        return GraphSource(graph_id, variable, module=place, description=description)
-    return GraphSource(graph_id, variable, file=(path.parent / place).resolve(), description=description)
+        return GraphSource(key, variable, module=place)
+    return GraphSource(key, variable, file=(path.parent / place).resolve())
 
 
 def _names_a_module(place: str) -> bool:

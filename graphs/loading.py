@@ -15,7 +15,7 @@ from pathlib import Path
 from types import ModuleType
 
 import threadline
-from threadline.graphs.configuration import GraphSource
+from threadline.graphs.configuration import GraphSource, read_source
 from threadline.graphs.errors import GraphImportError
 
 PACKAGE_ROOT = Path(threadline.__path__[0]).resolve()
@@ -51,6 +51,14 @@ def load_variable(source: GraphSource, folder: Path) -> object:
         raise _missing_variable(source, module, folder)
     value: object = getattr(module, source.variable)
     return value
+
+
+def load_object(path: Path, key: str, location: str) -> object:
+    """Import the object that the key of the langgraph.json at `path` names, as in `./auth.py:auth`.
+
+    Raises ConfigurationError for what is no such name, and GraphImportError as `load_variable` does.
+    """
+    return load_variable(read_source(path, key, location), path.parent)
 
 
 def module_name(file: Path, folder: Path) -> str:

@@ -9,6 +9,7 @@ from psycopg import AsyncConnection, IsolationLevel
 
 from threadline.checkpoints.pool import Pool
 from threadline.checkpoints.statements import load_statements
+from threadline.runs.callers import clear_thread
 from threadline.runs.errors import ThreadNotFound
 
 _SQL = load_statements("threadline.replay", "steps.sql")
@@ -18,8 +19,10 @@ _SQL = load_statements("threadline.replay", "steps.sql")
 async def snapshot(pool: Pool, *thread_ids: UUID, writes: bool = False) -> AsyncIterator[AsyncConnection[Any]]:
     """Yield a connection that sees the database as of the block's beginning; with `writes` it may add to it.
 
-    Raises ThreadNotFound when one of the threads is not there.
+    Raises ThreadNotFound when one of the threads is not there, or is not the caller's.
     """
+    for thread_id in thread_ids:
+        await clear_thread(pool, thread_id)
     async with pool.connection() as connection:
         await connection.set_isolation_level(IsolationLevel.REPEATABLE_READ)
         await connection.set_read_only(not writes)

@@ -28,11 +28,13 @@ from threadline.checkpoints.writer import Committed, GroupWriter
 from threadline.graphs.registry import Registry
 from threadline.runs.admission import Admission
 from threadline.runs.assistants import Assistants
+from threadline.runs.blueprints import Blueprints
 from threadline.runs.endings import Endings
 from threadline.runs.hints import Hint, Hints
 from threadline.runs.lease import hold_lease
 from threadline.runs.model import LogRow
 from threadline.runs.queue import Queue
+from threadline.runs.retention import Retention, ThreadLifetimes
 from threadline.runs.serializers import Serializers
 from threadline.runs.states import States
 from threadline.runs.sweep import Sweep
@@ -68,6 +70,7 @@ class EngineSettings:
     max_pending_runs: int
     tracing: TracingSettings = field(default_factory=TracingSettings)
     trace_spool: Path = Path(".threadline/traces")  # folder for traces that could not be sent
+    lifetimes: ThreadLifetimes = field(default_factory=ThreadLifetimes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +87,8 @@ class Engine:
     queue: Queue
     tails: Tails
     tracing: Tracing
+    blueprints: Blueprints
+    retention: Retention
 
 
 @asynccontextmanager
@@ -100,6 +105,7 @@ async def open_engine(database: Database, registry: Registry, settings: EngineSe
         parts = _Parts(database, registry, settings, pool)
         stack.push_async_callback(parts.tracing.close)
         await parts.assistants.sync_system()
+        await parts.retention.set_default()
         lease = hold_lease(database, pool, parts.process_id, _process_name(), settings.lease, settings.lease_renew)
         tasks = [await stack.enter_async_context(lease)]
         tasks += await stack.enter_async_context(parts.writer.running())
@@ -132,6 +138,7 @@ class _Parts:
         self.writer = GroupWriter(database, self._take_commits, linger=LINGER)
         self.assistants = Assistants(pool, registry)
         self.threads = Threads(pool, self._announce)
+        self.retention = Retention(pool, settings.lifetimes, self._announce)
         self._endings = Endings(pool, registry, self._serializers, self._announce, LINGER)
         self.worker = self._make_worker()
         executor = self.worker if settings.executes else None
@@ -170,6 +177,8 @@ class _Parts:
             self.queue,
             self.tails,
             self.tracing,
+            Blueprints(self._registry, self.store),
+            self.retention,
         )
 
     def background(self) -> dict[str, Coroutine[Any, Any, None]]:
@@ -180,6 +189,7 @@ class _Parts:
             work["worker/cancel"] = self.worker.cancel_for_ever()
             work["takeover"] = self._make_takeover().watch_for_ever()
             work["sweep"] = Sweep(self._pool).sweep_for_ever()
+            work["retention"] = self.retention.sweep_for_ever()
         return work
 
     def _make_takeover(self) -> Takeover:

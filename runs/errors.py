@@ -2,7 +2,7 @@
 
 RunError
   NotFound            ThreadNotFound  RunNotFound  AssistantNotFound  CheckpointNotFound
-  Conflict            ThreadBusy  ThreadExists  RunActive
+  Conflict            ThreadBusy  ThreadExists  AssistantExists  AssistantOfSystem
   Invalid             UnknownGraph  NothingToCancel is a NotFound; InvalidState
   Gone                CursorTrimmed  ThreadGone
   TooManyPending
@@ -58,6 +58,15 @@ class ThreadBusy(Conflict):
 class ThreadExists(Conflict):
     def __init__(self, thread_id: UUID) -> None:
         super().__init__(f"Thread with ID {thread_id} already exists")
+
+
+class AssistantExists(Conflict):
+    def __init__(self, assistant_id: UUID) -> None:
+        super().__init__(f"Assistant {assistant_id} already exists")
+
+
+class AssistantOfSystem(Conflict):
+    """The assistant that a graph is reached by; the text says what cannot be done to it."""
 
 
 class Invalid(RunError):

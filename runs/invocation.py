@@ -5,6 +5,7 @@ from typing import Any
 from uuid import UUID, uuid5
 
 from threadline.checkpoints.secrets import without_secrets
+from threadline.graphs.users import User
 from threadline.runs.commands import read_command
 from threadline.runs.model import Claim, JsonObject, Run
 from threadline.runs.supersteps import Durability
@@ -66,6 +67,8 @@ def _make_config(run: Run, *, resumed: bool) -> JsonObject:
         "assistant_id": str(run.assistant_id),
     }
     configurable = {**(given.get("configurable") or {}), **ids}
+    if fields := configurable.get("langgraph_auth_user"):
+        configurable["langgraph_auth_user"] = User(fields)
     if not resumed:
         configurable.update(_read_checkpoint(run.kwargs))
     config: JsonObject = {

@@ -57,6 +57,7 @@ async def _keep(orders: Orders) -> None:
             with suppress(ConnectionError):  # it died, which `wait` tells
                 keeper.stdin.write(orjson.dumps(asdict(orders)) + b"\n")
                 await keeper.stdin.drain()
+            await _log_failures(keeper)
             code = await keeper.wait()
             logger.error("lease.keeper_died", extra={"code": code})
         finally:
@@ -65,11 +66,19 @@ async def _keep(orders: Orders) -> None:
         await asyncio.sleep(0.1)
 
 
+async def _log_failures(keeper: asyncio.subprocess.Process) -> None:
+    """Log what it says, until it ends."""
+    assert keeper.stdout is not None
+    async for line in keeper.stdout:
+        logger.warning("lease.not_renewed", extra={"error": line.decode(errors="replace").rstrip()})
+
+
 async def _start_keeper() -> asyncio.subprocess.Process:
     return await asyncio.create_subprocess_exec(
         # In a session of its own, where no Ctrl-C reaches it; -P: nothing in the working directory is imported.
         *(sys.executable, "-P", "-m", "threadline.runs.lease_keeper"),
         stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
         start_new_session=True,
     )
 

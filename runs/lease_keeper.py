@@ -2,7 +2,8 @@
 
 It renews while its parent lives and runs. User code that holds the parent's interpreter cannot hinder it, and a
 parent that is stopped (SIGSTOP, a frozen container) does not keep its lease. When the parent's end of the pipe
-closes, however the parent died, the lease is given up at once.
+closes, however the parent died, the lease is given up at once. What goes wrong is a line of text on standard
+output, which the parent logs.
 """
 
 import os
@@ -11,6 +12,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -22,6 +24,7 @@ import psycopg
 from threadline.checkpoints.statements import load_statements
 
 _SQL = load_statements("threadline.runs", "lease.sql")
+MAX_LINE = 1000  # characters; a pipe takes what is less than 4,096 bytes whole or not at all
 _STOPPED_STATES = "TtZX"  # stopped, traced, zombie, dead: proc_pid_stat(5), ps(1)
 
 
@@ -81,9 +84,16 @@ class Keeper:
             self._connection.execute(_SQL[name], parameters)
         except psycopg.Error as error:
             # The next tick tries again; if the lease lapses meanwhile, that is what a lease is for.
-            print(f"lease not renewed: {error}", file=sys.stderr, flush=True)
+            _tell(str(error))
             if self._connection is not None:
                 self._connection.close()
+
+
+def _tell(text: str) -> None:
+    """Say it in one line, unless nobody listens: a parent that is busy, or dead, must not hold up the renewal."""
+    line = " ".join(text.split())[:MAX_LINE]
+    with suppress(BlockingIOError, BrokenPipeError):
+        os.write(sys.stdout.fileno(), line.encode() + b"\n")
 
 
 def main() -> None:
@@ -91,6 +101,7 @@ def main() -> None:
     # A Ctrl-C in the terminal reaches the whole group; the parent decides when the lease ends.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    os.set_blocking(sys.stdout.fileno(), False)
     line = sys.stdin.buffer.readline()
     if not line:
         return  # the parent ended before it had said anything

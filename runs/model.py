@@ -63,6 +63,21 @@ class StopReason(StrEnum):
     BACKLOG = "backlog"
 
 
+class TtlStrategy(StrEnum):
+    """What happens to a thread whose time is over: it goes, or all but its latest state goes."""
+
+    DELETE = "delete"
+    KEEP_LATEST = "keep_latest"
+
+
+@dataclass(frozen=True, slots=True)
+class Ttl:
+    """How long a thread lives from its last activity. None leaves what it has; negative minutes are for ever."""
+
+    minutes: float | None = None
+    strategy: TtlStrategy | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Assistant:
     """A graph with its configuration; every graph has one made by the system."""
@@ -80,8 +95,26 @@ class Assistant:
 
 
 @dataclass(frozen=True, slots=True)
+class AssistantVersion:
+    """An assistant as one of its changes left it."""
+
+    assistant_id: UUID
+    graph_id: str
+    name: str
+    description: str | None
+    config: JsonObject
+    context: JsonObject
+    metadata: JsonObject
+    version: int
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Thread:
-    """A conversation. `values` and `interrupts` are JSON text as the last run left them."""
+    """A conversation. `values` and `interrupts` are JSON text as the last run left them.
+
+    `ttl_minutes` is how long it lives without activity, None without a limit of its own and negative for ever.
+    """
 
     thread_id: UUID
     metadata: JsonObject
@@ -93,6 +126,9 @@ class Thread:
     created_at: datetime
     updated_at: datetime
     state_updated_at: datetime
+    ttl_minutes: float | None = None
+    ttl_strategy: str | None = None
+    expires_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,9 +14,11 @@ from psycopg.rows import class_row
 from threadline.checkpoints.pool import Pool
 from threadline.checkpoints.statements import load_statements
 from threadline.runs.admission import Admission
+from threadline.runs.callers import clear_thread, current_caller
 from threadline.runs.errors import NothingToCancel, RunNotFound, ThreadNotFound, TooManyPending
 from threadline.runs.hints import Hints
 from threadline.runs.model import CancelAction, MultitaskStrategy, Run, RunRequest, RunStatus
+from threadline.runs.permitted import permit_request
 from threadline.runs.tails import Tails
 
 _SQL = load_statements("threadline.runs", "queue.sql")
@@ -46,6 +48,8 @@ class Queue:
         JSON form.
         """
         await self._check_limit()
+        if (caller := current_caller()) is not None:
+            request = await permit_request(self._pool, caller, request)
         if request.create_thread:
             await self._ensure_thread(request.thread_id)
         strategy = request.multitask_strategy
@@ -107,6 +111,7 @@ class Queue:
 
     async def get(self, thread_id: UUID, run_id: UUID) -> Run:
         """Return a run of the thread. Raises RunNotFound."""
+        await clear_thread(self._pool, thread_id, run_id=run_id)
         async with self._pool.connection() as connection, connection.cursor(row_factory=_run_row) as cursor:
             await cursor.execute(_SQL["get"], {"thread_id": thread_id, "run_id": run_id})
             run = await cursor.fetchone()
@@ -116,6 +121,7 @@ class Queue:
 
     async def list(self, thread_id: UUID, *, limit: int = 10, offset: int = 0, status: str | None = None) -> list[Run]:
         """Return the thread's runs, newest first. Raises ThreadNotFound."""
+        await clear_thread(self._pool, thread_id)
         parameters = {"thread_id": thread_id, "limit": limit, "offset": offset, "status": status}
         async with self._pool.connection() as connection, connection.cursor(row_factory=_run_row) as cursor:
             await cursor.execute(_SQL["list"], parameters)
@@ -130,6 +136,7 @@ class Queue:
         A pending run is final at once. A running one is stopped by its worker, or, should that die, by the
         process that takes up after it. Raises NothingToCancel.
         """
+        await clear_thread(self._pool, thread_id, "update", run_id=run_id, action=str(action))
         async with self._pool.connection() as connection, connection.transaction():
             head = await _lock_head(connection, thread_id)
             cursor = await connection.execute(_SQL["get"], {"thread_id": thread_id, "run_id": run_id})
@@ -148,6 +155,7 @@ class Queue:
 
     async def delete(self, thread_id: UUID, run_id: UUID) -> None:
         """Delete a run; one that is in flight is stopped first. Its events and checkpoints stay. Raises RunNotFound."""
+        await clear_thread(self._pool, thread_id, "delete", run_id=run_id)
         run = await self.get(thread_id, run_id)
         if not run.status.is_final:
             with suppress(NothingToCancel):  # it ended in between, which is all we wanted

@@ -20,9 +20,17 @@ from threadline.checkpoints.pool import Pool
 from threadline.checkpoints.statements import load_statements
 from threadline.graphs.errors import UnknownGraph as NoSuchGraph
 from threadline.graphs.registry import Registry
-from threadline.runs.errors import CheckpointNotFound, Invalid, ThreadNotFound, UnknownGraph
+from threadline.runs.callers import clear_thread, current_user
+from threadline.runs.errors import (
+    CheckpointNotFound,
+    Invalid,
+    InvalidState,
+    ThreadExists,
+    ThreadNotFound,
+    UnknownGraph,
+)
 from threadline.runs.metadata import refuse_unstorable
-from threadline.runs.model import JsonObject
+from threadline.runs.model import JsonObject, Ttl
 from threadline.runs.state_updates import Superstep, update_state
 from threadline.runs.state_view import (
     CheckpointReference,
@@ -31,8 +39,10 @@ from threadline.runs.state_view import (
     view_config,
     view_state,
 )
+from threadline.runs.threads import permit_creation
 
 _SQL = load_statements("threadline.runs", "states.sql")
+_THREADS = load_statements("threadline.runs", "threads.sql")
 
 MAX_HISTORY = 1000
 
@@ -138,29 +148,38 @@ class States:
         superstep = [{"values": values, "as_node": as_node}]
         return await self._write(thread_id, checkpoint, [superstep])
 
+    async def create_thread(
+        self, thread_id: UUID, metadata: JsonObject, supersteps: Sequence[Mapping[str, Any]], ttl: Ttl
+    ) -> None:
+        """Create a thread whose past is these supersteps, or nothing at all.
+
+        Raises what `bulk_update` does, and ThreadExists.
+        """
+        updates = _read_supersteps(supersteps)
+        thread = _Thread(thread_id, metadata.get("graph_id") or "", {})
+        self._check_graph(thread)
+        parameters = await permit_creation(thread_id, metadata, ttl, "raise")
+        async with self._pool.connection() as connection, connection.transaction():
+            cursor = await connection.execute(_THREADS["create"], parameters)
+            if await cursor.fetchone() is None:
+                raise ThreadExists(thread_id)
+            async with self._open(thread, connection, "threads.update") as graph:
+                await update_state(connection, graph, checkpoint_config(thread_id), updates)
+        await self._announce(thread_id)
+
     async def bulk_update(self, thread_id: UUID, supersteps: Sequence[Mapping[str, Any]]) -> JsonObject:
         """Apply supersteps, `{updates: [{values or command, as_node}]}` each, all of them or none.
 
         Returns and raises what `update` does.
         """
-        for superstep in supersteps:
-            updates = superstep.get("updates") if isinstance(superstep, Mapping) else None
-            if not isinstance(updates, list) or not all(isinstance(update, Mapping) for update in updates):
-                raise Invalid("a superstep must be {updates: [{values or command, as_node}, ...]}")
-        return await self._write(thread_id, None, [superstep["updates"] for superstep in supersteps])
+        return await self._write(thread_id, None, _read_supersteps(supersteps))
 
     async def _write(
         self, thread_id: UUID, checkpoint: CheckpointReference | None, supersteps: Sequence[Superstep]
     ) -> JsonObject:
         config = checkpoint_config(thread_id, checkpoint)
-        thread = await self._thread(thread_id)
-        if not thread.graph_id:
-            raise Invalid(
-                f"Thread '{thread_id}' has no assigned graph ID. Run a graph on it first, "
-                "or set `graph_id` in its metadata."
-            )
-        if reason := self._why_unavailable(thread.graph_id):
-            raise UnknownGraph(reason)
+        thread = await self._thread(thread_id, "update")
+        self._check_graph(thread)
         async with (
             self._pool.connection() as connection,
             self._open(thread, connection, "threads.update") as graph,
@@ -170,7 +189,8 @@ class States:
         shown = view_config(written) or {}
         return {"checkpoint": shown, "configurable": shown, "checkpoint_id": shown["checkpoint_id"]}
 
-    async def _thread(self, thread_id: UUID) -> _Thread:
+    async def _thread(self, thread_id: UUID, action: str = "read") -> _Thread:
+        await clear_thread(self._pool, thread_id, action)
         async with (
             self._pool.connection() as connection,
             connection.cursor(row_factory=class_row(_Thread)) as cursor,
@@ -180,6 +200,16 @@ class States:
         if thread is None:
             raise ThreadNotFound(thread_id)
         return thread
+
+    def _check_graph(self, thread: _Thread) -> None:
+        """Raise InvalidState for a thread without a graph, UnknownGraph for one whose graph is not there."""
+        if not thread.graph_id or not isinstance(thread.graph_id, str):
+            raise InvalidState(
+                f"Thread '{thread.thread_id}' has no assigned graph ID. Run a graph on it first, "
+                "or set `graph_id` in its metadata."
+            )
+        if reason := self._why_unavailable(thread.graph_id):
+            raise UnknownGraph(reason)
 
     def _why_unavailable(self, graph_id: str) -> str | None:
         if not graph_id:
@@ -197,8 +227,21 @@ class States:
         configurable = {**thread.config.get("configurable", {}), "thread_id": str(thread.thread_id)}
         config: RunnableConfig = {**thread.config, "configurable": configurable}  # type: ignore[typeddict-item]  # stored by a run
         async with self._registry.open_graph(
-            thread.graph_id, checkpointer=None, store=self._store, config=config, context_kind=kind
+            thread.graph_id,
+            checkpointer=None,
+            store=self._store,
+            config=config,
+            context_kind=kind,
+            user=current_user(),
         ) as graph:
             # Only now does a factory's graph tell the saver which classes it may construct.
             graph.checkpointer = self._open_saver(connections, thread.graph_id)
             yield graph
+
+
+def _read_supersteps(supersteps: Sequence[Mapping[str, Any]]) -> list[Superstep]:
+    for superstep in supersteps:
+        updates = superstep.get("updates") if isinstance(superstep, Mapping) else None
+        if not isinstance(updates, list) or not all(isinstance(update, Mapping) for update in updates):
+            raise Invalid("a superstep must be {updates: [{values or command, as_node}, ...]}")
+    return [superstep["updates"] for superstep in supersteps]

@@ -5,7 +5,7 @@
 select h.thread_id
 from threads t
 join thread_heads h on h.thread_id = t.thread_id
-where t.expires_at < clock_timestamp() and h.inflight = 0
+where t.hidden and t.expires_at < clock_timestamp() and h.inflight = 0
 order by t.expires_at
 limit %(batch)s
 for no key update of h skip locked

@@ -77,3 +77,12 @@ async def pool(database: Database) -> AsyncIterator[Pool]:
     """An open pool of autocommit connections to the fresh database."""
     async with open_pool(database, "test") as opened:
         yield opened
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say below the results what a test has recorded as its `summary`."""
+    for reports in terminalreporter.stats.values():
+        for report in reports:
+            told = dict(getattr(report, "user_properties", ()))
+            if "summary" in told:
+                terminalreporter.write_line(str(told["summary"]))

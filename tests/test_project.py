@@ -22,14 +22,17 @@ MAY_IMPORT = {
     "settings": {"environment"},
     "runs": {"graphs", "checkpoints", "settings"},
     "replay": {"runs", "graphs", "checkpoints"},
-    "api": {"runs", "replay", "graphs.registry", "checkpoints.pool", "settings"},
+    "api": {
+        *("runs", "replay", "checkpoints.pool", "settings"),
+        *("graphs.registry", "graphs.auth", "graphs.door", "graphs.users"),
+    },
     "commands": {"api", "runs", "replay", "graphs", "checkpoints", "settings"},
 }
 LONGEST_MODULE = 300
 LONGEST_FUNCTION = 60
 EMPTY_WORDS = {"utils", "util", "core", "services", "service", "common", "helpers", "helper", "misc"}
 EMPTY_SUFFIXES = ("Manager", "Handler", "Helper", "Service", "Util", "Utils")
-LOADED_BY_NAME = {"httptools"}  # uvicorn finds it by itself
+LOADED_BY_NAME = {"httptools", "fastapi-offline"}  # uvicorn finds the one by itself; of the other only files are used
 
 
 def functions(module: Module) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:

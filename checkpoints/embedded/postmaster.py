@@ -31,6 +31,8 @@ _DEFAULTS: Mapping[str, str] = {
     "timezone": "UTC",
     "log_timezone": "UTC",
     "log_checkpoints": "off",
+    # Else each error comes with its statement, of up to 4 MB, at each retry: no way to treat a disk that is full.
+    "log_min_error_statement": "panic",
     "cluster_name": "threadline",
 }
 # Where the server can be reached is what keeps it private and findable.

@@ -63,6 +63,11 @@ async def _tell_config(state: State, config: RunnableConfig, runtime: Runtime[Co
     return {"log": [f"configurable {configurable.get('a')}", f"context {(runtime.context or {}).get('a')}"]}
 
 
+def _untyped(node: Any) -> Any:
+    """The types of LangGraph know no node with both a config and a runtime."""
+    return node
+
+
 def _one(name: str, node: Any) -> StateGraph[State]:
     return StateGraph(State).add_node(name, node).add_edge(START, name).add_edge(name, END)
 
@@ -71,5 +76,7 @@ steps = _steps().compile()
 asking = _one("ask", _ask).add_node("after", _note("after")).add_edge("ask", "after").compile()
 ticking = _one("tick", _tick).compile()
 failing = _one("fail", _fail).compile()
-configured = _one("tell", _tell_config).compile()
+configured = (
+    StateGraph(State, context_schema=Context).add_node("tell", _untyped(_tell_config)).add_edge(START, "tell").compile()
+)
 nested = _one("inner", steps).compile()

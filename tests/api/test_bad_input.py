@@ -155,7 +155,6 @@ def test_nul_in_metadata_is_refused_and_its_key_named(
         ("/history", {"before": "a\0b"}, "U+0000"),
         ("/runs", {**RUN, "checkpoint_id": "a\0b"}, "U+0000"),
         ("/runs", {**RUN, "checkpoint": {"checkpoint_id": 7}}, "checkpoint.checkpoint_id must be of type str"),
-        ("/state", {"values": {"n": 1}}, "no assigned graph ID"),
     ],
 )
 def test_a_checkpoint_that_is_none_is_refused(

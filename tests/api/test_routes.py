@@ -237,8 +237,19 @@ def test_the_server_says_what_it_can_do(http: httpx.Client) -> None:
     assert info["flags"] == {"assistants": True, "crons": False, "langsmith": False}
 
 
+def test_the_page_of_the_document_loads_nothing_from_elsewhere(http: httpx.Client) -> None:
+    """A browser beside a server without a network shows it, too."""
+    page = http.get("/docs")
+    assert page.headers["content-type"].startswith("text/html")
+    loaded = re.findall(r"(?:src|href|url)\s*[=:]\s*[\"']([^\"']+)", page.text)
+    assert {path.rpartition(".")[2] for path in loaded} == {"css", "js", "png", "json"}
+    for path in loaded:
+        assert path.startswith("/")
+        assert http.get(path).status_code == 200
+    assert http.get("/docs/assets/../../settings.py").status_code == 404
+
+
 def test_the_document_describes_every_route_with_its_body(http: httpx.Client) -> None:
-    assert http.get("/docs").status_code == 200
     document = http.get("/openapi.json").json()
     operations = {
         (method, path): operation for path, item in document["paths"].items() for method, operation in item.items()

@@ -12,8 +12,10 @@ import pytest
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from threadline.checkpoints.pool import Database
+from threadline.commands import databases
 from threadline.commands.databases import await_database, describe
 from threadline.commands.exits import CommandFailed
+from threadline.tests.checkpoints.embedded.owners import eventually
 from threadline.tests.commands.conftest import Launch
 from threadline.tests.commands.projects import WAITING, write_project
 
@@ -90,6 +92,22 @@ async def test_a_database_that_stays_away_is_given_up_in_plain_words(caplog: pyt
     assert message.endswith("Start it, or correct DATABASE_URL.")
     assert "hush" not in message + caplog.text
     assert [record.message for record in caplog.records] == ["database.unreachable"]
+
+
+def test_whoever_waits_for_ever_is_not_given_up_and_says_so_now_and_then(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, dsn: str
+) -> None:
+    monkeypatch.setattr(databases, "_RETRY_SECONDS", 0.001)
+    port = free_port()
+    database = Database(make_conninfo(dsn, host="127.0.0.1", port=port))
+    waiting = Thread(target=lambda: asyncio.run(await_database(database, None)))
+    waiting.start()
+    eventually(lambda: len(caplog.records) >= 3)
+    assert waiting.is_alive()
+    with forward(port, dsn):
+        waiting.join(10)
+        assert not waiting.is_alive()
+    assert {record.message for record in caplog.records} == {"database.unreachable"}
 
 
 def test_a_database_is_described_without_its_secrets() -> None:

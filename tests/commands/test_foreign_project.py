@@ -21,7 +21,7 @@ def program(data_dir: Path) -> Iterator[Program]:
         folder / "theirs",
         BROKEN | LOOKING | WAITING,
         env={"THEIR_VARIABLE": "set by langgraph.json", "LOG_LEVEL": "debug", "HOME": "/nowhere"},
-        auth={"path": "./auth.py:auth"},
+        priority={"path": "./order.py:order"},
         grphs={},
         python_version="3.11",
     )
@@ -78,8 +78,8 @@ def test_graphs_beside_a_broken_one_work_as_ever(url: str) -> None:
 
 
 def test_keys_of_langgraph_json_that_do_nothing_here_are_named_once(program: Program) -> None:
-    (line,) = [line for line in program.log.splitlines() if "config.keys_ignored" in line]
-    assert line.endswith("not_supported=auth unknown=grphs")
+    lines = [line for line in program.log.splitlines() if "config.key_ignored" in line]
+    assert [line.rpartition(" key=")[2].split()[0] for line in lines] == ["priority", "grphs"]
 
 
 def test_log_lines_of_a_run_carry_its_id_even_those_of_the_graph(program: Program, url: str) -> None:

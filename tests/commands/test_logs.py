@@ -73,6 +73,13 @@ def test_lines_below_the_level_are_left_out(capsys: pytest.CaptureFixture[str]) 
     assert lines(capsys) == []
 
 
+def test_what_a_library_says_in_several_lines_is_one(capsys: pytest.CaptureFixture[str]) -> None:
+    set_up_logging("info", as_json=False)
+    logging.getLogger("psycopg.pool").warning("error connecting in %r: %s", "pool", "it failed\n\tIs it running?")
+    (line,) = lines(capsys)
+    assert line.endswith("warning psycopg.pool: error connecting in 'pool': it failed Is it running?")
+
+
 def test_other_libraries_speak_at_debug_only(capsys: pytest.CaptureFixture[str]) -> None:
     set_up_logging("info", as_json=False)
     logging.getLogger("httpx").info("HTTP Request: GET")

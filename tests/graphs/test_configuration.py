@@ -65,12 +65,12 @@ def test_keys_are_told_apart_by_who_acts_on_them(tmp_path: Path) -> None:
             "graphs": GRAPHS,
             "python_version": "3.12",
             "auth": {"path": "./auth.py:auth"},
+            "ui": {"agent": "./agent.tsx"},
             "grphs": {},
         },
     )
-    assert configuration.sections == {"auth": {"path": "./auth.py:auth"}}
-    assert configuration.unused_keys == ("python_version", "auth")
-    assert configuration.unknown_keys == ("grphs",)
+    assert dict(configuration.sections) == {"auth": {"path": "./auth.py:auth"}, "ui": {"agent": "./agent.tsx"}}
+    assert [(notice.key, notice.is_known) for notice in configuration.notices] == [("ui", True), ("grphs", False)]
 
 
 @pytest.mark.parametrize(
@@ -118,4 +118,4 @@ def test_the_shipped_file_names_the_assistant_and_needs_no_env() -> None:
     configuration = load_configuration(ROOT / "langgraph.json")
     assert tuple(configuration.graphs) == ("assistant",)
     assert configuration.folders == (ROOT,)
-    assert configuration.unknown_keys == configuration.unused_keys == ()
+    assert configuration.notices == ()

@@ -6,6 +6,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from threadline.runs.engine import Engine
 from threadline.runs.model import Run, RunStatus
 from threadline.tests.laboratory.laboratory import Laboratory, open_gate, read, trace
@@ -135,7 +137,9 @@ async def test_the_keeper_gives_the_lease_up_as_soon_as_its_process_is_dead(lab:
     assert await attempts_of(lab, run) == [1, 2]
 
 
-async def test_a_keeper_that_loses_its_connection_opens_another(lab: Laboratory) -> None:
+async def test_a_keeper_that_loses_its_connection_opens_another_and_its_process_logs_that(
+    lab: Laboratory, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
     engine = await lab.open(lease=timedelta(seconds=10), lease_renew=timedelta(seconds=0.1))
     [[keeper]] = await until(lambda: lab.rows(_KEEPER), "the keeper has renewed")
     renewed = "select leased_until from processes where process_id = %s"
@@ -146,6 +150,10 @@ async def test_a_keeper_that_loses_its_connection_opens_another(lab: Laboratory)
         return bool(await lab.value(renewed, engine.process_id) > before)
 
     await until(has_been_renewed, "the lease is renewed again")
+    logged = "lease.not_renewed"
+    record = await until(lambda: next((r for r in caplog.records if r.message == logged), None), "that is logged")
+    assert record.error.startswith("terminating connection due to administrator command")
+    assert capfd.readouterr().err == ""
 
 
 async def test_a_process_that_has_just_come_back_declares_nobody_dead(lab: Laboratory) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from threadline.checkpoints.embedded.server import EmbeddedServer, start_server
+from threadline.commands.databases import PATIENCE
 from threadline.tests.checkpoints.embedded.owners import FAST
 from threadline.tests.laboratory.locks import until
 from threadline.tests.process.conftest import make_folder
@@ -84,6 +85,27 @@ async def test_a_server_that_is_stopped_while_the_database_is_away_leaves_its_ru
         assert listener.attempts() == [1, 2]
         assert listener.parts == await logged(http, listener)
         assert deployment.project.starts("left") == {"a": 1, "b": 2, "c": 1}
+
+
+@pytest.mark.slow  # longer than a start waits for a database that was never there
+async def test_a_child_that_dies_while_the_database_is_away_is_replaced_when_it_is_back(
+    deployment: Deployment, database_server: EmbeddedServer
+) -> None:
+    deployment.dsn = database_server.dsn
+    server = await deployment.serve()
+    async with deployment.clients() as (sdk, http):
+        listener = Listener(sdk, "line", "lost", input={"gates": ["b"]})
+        await until(lambda: deployment.project.starts("lost")["b"], "b starts")
+        await asyncio.to_thread(database_server.stop)
+        (child,) = server.children()
+        os.kill(child, signal.SIGKILL)
+        await asyncio.sleep(PATIENCE.total_seconds() + 5)
+        assert server.said().count("child.died") == 1
+        await asyncio.to_thread(database_server.restart)
+        deployment.project.open_gate("lost", "b")
+        await listener.ended()
+        assert listener.attempts() == [1, 2]
+        assert listener.parts == await logged(http, listener)
 
 
 @pytest.mark.slow  # it gives up after half a minute

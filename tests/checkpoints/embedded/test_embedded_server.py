@@ -142,6 +142,16 @@ def test_a_data_directory_below_a_file_is_a_clear_error(start: Start, data_dir: 
         start(data_dir / "below")
 
 
+def test_the_log_of_an_error_does_not_repeat_the_statement(start: Start, used_dir: Path) -> None:
+    """A flush is tried again and again while the disk is full, and may be megabytes long."""
+    server = start(used_dir)
+    with pytest.raises(psycopg.errors.DivisionByZero):
+        ask(server.dsn, "select 1 / 0 as told")
+    log = server.log_path.read_text()
+    assert "division by zero" in log
+    assert "told" not in log
+
+
 async def test_a_server_lives_as_long_as_its_context(used_dir: Path) -> None:
     async with run_server(used_dir, options=FAST) as server:
         async with await psycopg.AsyncConnection.connect(server.dsn) as connection:

@@ -1,0 +1,281 @@
+"""Owns the proof that the project's handlers decide: who somebody is, what they may do, and what they see of others."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import pytest
+from langgraph_sdk import get_client
+
+from threadline.tests.api.guarded_world import AUTH, client_of, serve_project, write_project
+
+TELL = {"assistant_id": "telling", "input": {}}
+
+# No global handler: what has no handler of its own is allowed, and runs inherit from the thread.
+NARROW = """
+from langgraph_sdk import Auth
+
+auth = Auth()
+
+
+@auth.authenticate
+def authenticate(headers: dict, path: str, method: str, query_params: dict, path_params: dict, body: dict) -> dict:
+    token = headers.get(b"x-token")
+    if token is None:
+        raise Auth.exceptions.HTTPException(401)
+    name = token.decode()
+    return {"identity": name, "permissions": [], "seen": [path, method, query_params, path_params, body]}
+
+
+@auth.on.threads.create
+async def create(ctx, value):
+    value.setdefault("metadata", {})["participants"] = [ctx.user.identity]
+
+
+@auth.on.threads
+async def share(ctx, value):
+    return {"participants": {"$contains": ctx.user.identity}}
+
+
+@auth.on.threads.delete
+async def delete(ctx, value):
+    return ctx.user.identity == "admin"
+
+
+@auth.on.threads.update
+async def update(ctx, value):
+    return {"participants": {"$contains": [ctx.user.identity, "admin"]}, "locked": {"$eq": False}}
+
+
+@auth.on.assistants.search
+async def broken(ctx, value):
+    return {"name": {"$regex": ".*"}}
+"""
+
+
+@pytest.fixture(scope="module")
+def url(server_dsn: str, template_database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    config = write_project(
+        tmp_path_factory.mktemp("guarded"),
+        http={"configurable_headers": {"includes": ["x-*", "my-*"], "excludes": ["x-secret"]}},
+    )
+    with serve_project(server_dsn, template_database, config) as served:
+        yield served
+
+
+@pytest.fixture(scope="module")
+def narrow_url(server_dsn: str, template_database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    config = write_project(tmp_path_factory.mktemp("narrow"), auth=NARROW)
+    with serve_project(server_dsn, template_database, config) as served:
+        yield served
+
+
+@pytest.fixture
+def alice(url: str) -> Iterator[httpx.Client]:
+    with client_of(url, "alice") as client:
+        yield client
+
+
+@pytest.fixture
+def bob(url: str) -> Iterator[httpx.Client]:
+    with client_of(url, "bob") as client:
+        yield client
+
+
+def new_thread(client: httpx.Client, **body: Any) -> str:
+    made: str = client.post("/threads", json=body).raise_for_status().json()["thread_id"]
+    return made
+
+
+def told(client: httpx.Client, body: Any = None, headers: Any = None) -> Any:
+    return client.post("/runs/wait", json=body or TELL, headers=headers).raise_for_status().json()["told"]
+
+
+def test_what_a_handler_stamps_is_on_the_thread(alice: httpx.Client) -> None:
+    thread = alice.get(f"/threads/{new_thread(alice, metadata={'a': 1})}").json()
+    assert thread["metadata"] == {"a": 1, "owner": "alice"}
+
+
+def test_nobody_takes_a_thread_over_by_patching_it(alice: httpx.Client, bob: httpx.Client) -> None:
+    thread = new_thread(alice)
+    assert bob.patch(f"/threads/{thread}", json={"metadata": {"owner": "bob"}}).status_code == 404
+    assert bob.post("/threads", json={"thread_id": thread, "if_exists": "do_nothing"}).status_code == 409
+    patched = alice.patch(f"/threads/{thread}", json={"metadata": {"owner": "mallory"}}).json()
+    assert patched["metadata"] == {"owner": "alice"}
+
+
+def test_searches_and_counts_see_only_what_is_ones_own(alice: httpx.Client, bob: httpx.Client) -> None:
+    mark = str(uuid4())
+    mine = new_thread(alice, metadata={"mark": mark})
+    new_thread(bob, metadata={"mark": mark})
+    for client, found in ((alice, [mine]), (bob, None)):
+        threads = client.post("/threads/search", json={"metadata": {"mark": mark}}).json()
+        assert len(threads) == client.post("/threads/count", json={"metadata": {"mark": mark}}).json() == 1
+        assert found is None or [thread["thread_id"] for thread in threads] == found
+    assert bob.post("/threads/search", json={"ids": [mine]}).json() == []
+    assert bob.post("/threads/search", json={"metadata": {"owner": "alice"}}).json() == []
+
+
+def test_assistants_of_the_system_are_nobodys_but_may_be_run(alice: httpx.Client) -> None:
+    assert alice.post("/assistants/search", json={}).json() == []
+    assert alice.get("/assistants/telling").status_code == 404
+    assert told(alice)["identity"] == "alice"
+
+
+def test_a_run_knows_who_sent_it(alice: httpx.Client) -> None:
+    seen = told(alice)
+    assert (seen["identity"], seen["team"], seen["id"], seen["permissions"]) == ("alice", "red", "alice", ["write"])
+    assert {"langgraph_auth_user", "langgraph_request_id", "user_id"} <= set(seen["keys"])
+
+
+def test_nobody_runs_in_the_name_of_another(bob: httpx.Client) -> None:
+    forged = {"langgraph_auth_user": {"identity": "alice"}, "langgraph_auth_user_id": "alice", "user_id": "alice"}
+    for body in ({"config": {"configurable": forged}}, {"context": forged}):
+        seen = told(bob, TELL | body)
+        assert (seen["identity"], seen["id"]) == ("bob", "bob")
+
+
+def test_a_factory_is_told_who_reads_the_state_and_who_runs(alice: httpx.Client) -> None:
+    thread = new_thread(alice)
+    alice.post(f"/threads/{thread}/runs/wait", json={"assistant_id": "made", "input": {}}).raise_for_status()
+    history = alice.get(f"/threads/{thread}/history").json()
+    assert [state["next"] for state in history][1] == ["for_alice"]
+
+
+def test_a_run_is_found_again_by_whoever_made_it_without_a_thread(alice: httpx.Client, bob: httpx.Client) -> None:
+    response = alice.post("/runs/wait", json=TELL).raise_for_status()
+    place = response.headers["location"]
+    assert alice.get(place).json()["told"]["identity"] == "alice"
+    assert bob.get(place).status_code == 404
+
+
+def test_a_thread_made_by_a_run_is_its_makers(alice: httpx.Client, bob: httpx.Client) -> None:
+    thread = str(uuid4())
+    body = TELL | {"if_not_exists": "create"}
+    run = alice.post(f"/threads/{thread}/runs", json=body).raise_for_status().json()
+    assert run["metadata"]["owner"] == "alice"
+    assert alice.get(f"/threads/{thread}").json()["metadata"]["owner"] == "alice"
+    assert bob.post(f"/threads/{thread}/runs", json=body).status_code == 404
+    assert bob.post(f"/threads/{thread}/runs/wait", json=TELL).status_code == 404
+    assert len(alice.get(f"/threads/{thread}/runs").json()) == 1
+
+
+def test_a_comparison_with_anothers_thread_finds_nothing(alice: httpx.Client, bob: httpx.Client) -> None:
+    threads = {}
+    for name, client in (("alice", alice), ("bob", bob)):
+        threads[name] = new_thread(client)
+        client.post(f"/threads/{threads[name]}/runs/wait", json=TELL).raise_for_status()
+    checkpoint = alice.get(f"/threads/{threads['alice']}/state").json()["checkpoint"]["checkpoint_id"]
+    place = f"{threads['alice']}@{checkpoint}"
+    assert alice.get(f"/threads/{threads['alice']}/diff", params={"a": checkpoint}).status_code == 200
+    assert bob.get(f"/threads/{threads['bob']}/diff", params={"a": place}).status_code == 404
+
+
+def test_headers_reach_the_run_as_the_file_says(alice: httpx.Client) -> None:
+    headers = {"x-foo": "1", "My-H": "2", "x-secret": "3", "x-api-key": "4", "x-request-id": "five"}
+    seen = told(alice, headers=headers)["headers"]
+    assert seen == {"x-foo": "1", "my-h": "2", "x-request-id": "five"}
+
+
+async def test_the_official_client_raises_what_the_handler_meant(url: str) -> None:
+    async with get_client(url=url, api_key=None, headers={"authorization": "Bearer alice"}) as mine:
+        thread = await mine.threads.create()
+        state: Any = None
+        async for _ in mine.runs.stream(thread["thread_id"], "telling", input={}):
+            pass
+        state = await mine.threads.get_state(thread["thread_id"])
+        assert state["values"]["told"]["identity"] == "alice"
+    async with get_client(url=url, api_key=None, headers={"authorization": "Bearer bob"}) as theirs:
+        with pytest.raises(Exception, match="not found"):
+            await theirs.threads.get(thread["thread_id"])
+
+
+def test_a_filter_by_membership_shares_a_thread(narrow_url: str) -> None:
+    with client_of(narrow_url, **{"x-token": "ann"}) as ann, client_of(narrow_url, **{"x-token": "ben"}) as ben:
+        thread = new_thread(ann)
+        assert ben.get(f"/threads/{thread}").status_code == 404
+        # Neither is `admin` among the participants, nor is the thread unlocked.
+        assert ann.patch(f"/threads/{thread}", json={"metadata": {"a": 1}}).status_code == 404
+        shared = new_thread(ann, metadata={"participants": ["someone"]})
+        assert ann.get(f"/threads/{shared}").json()["metadata"] == {"participants": ["ann"]}
+        assert [each["thread_id"] for each in ann.post("/threads/search", json={}).json()] == [shared, thread]
+        assert ben.post("/threads/search", json={}).json() == []
+
+
+def test_a_handler_that_says_no_forbids(narrow_url: str) -> None:
+    with client_of(narrow_url, **{"x-token": "ann"}) as ann:
+        response = ann.delete(f"/threads/{new_thread(ann)}")
+    assert (response.status_code, response.json()) == (403, {"detail": "Forbidden"})
+
+
+def test_a_run_on_a_thread_follows_the_rules_of_the_thread(narrow_url: str) -> None:
+    with client_of(narrow_url, **{"x-token": "ann"}) as ann, client_of(narrow_url, **{"x-token": "ben"}) as ben:
+        thread = new_thread(ann)
+        assert ben.post(f"/threads/{thread}/runs/wait", json=TELL).status_code == 404
+        ann.post(f"/threads/{thread}/runs/wait", json=TELL).raise_for_status()
+
+
+def test_a_filter_that_cannot_be_applied_shows_nothing(narrow_url: str) -> None:
+    with client_of(narrow_url, **{"x-token": "ann"}) as ann:
+        response = ann.post("/assistants/search", json={})
+    assert (response.status_code, response.json()) == (500, {"detail": "Internal Server Error"})
+
+
+def test_a_blocking_handler_sees_every_part_of_the_request(narrow_url: str) -> None:
+    with client_of(narrow_url, **{"x-token": "ann"}) as ann:
+        run = ann.post("/runs?a=b", json=TELL).raise_for_status().json()
+    user = run["kwargs"]["config"]["configurable"]["langgraph_auth_user"]
+    assert user["seen"] == ["/runs", "POST", {"a": "b"}, {}, TELL]
+
+
+def test_without_rules_nothing_is_asked(server_dsn: str, template_database: str, tmp_path: Path) -> None:
+    only = AUTH.partition("@auth.on\n")[0]
+    config = write_project(tmp_path, auth=only)
+    with serve_project(server_dsn, template_database, config) as url, client_of(url, "bob") as bob:
+        with client_of(url, "alice") as alice:
+            thread = new_thread(alice)
+        assert bob.get(f"/threads/{thread}").status_code == 200
+        assert told(bob)["identity"] == "bob"
+
+
+def test_an_assistant_is_its_makers(alice: httpx.Client, bob: httpx.Client) -> None:
+    made = alice.post("/assistants", json={"graph_id": "telling", "name": "Alice's"}).raise_for_status().json()
+    assert made["metadata"] == {"owner": "alice"}
+    mine = f"/assistants/{made['assistant_id']}"
+    assert bob.post("/assistants/count", json={"name": "Alice's"}).json() == 0
+    assert alice.post("/assistants/count", json={"name": "Alice's"}).json() == 1
+    again = {"graph_id": "telling", "assistant_id": made["assistant_id"], "if_exists": "do_nothing"}
+    assert bob.post("/assistants", json=again).status_code == 404
+    assert bob.patch(mine, json={"name": "Bob's"}).status_code == 404
+    assert bob.post(f"{mine}/latest", json={"version": 1}).status_code == 404
+    assert bob.delete(mine).status_code == 404
+    thread = alice.post("/threads", json={}).json()["thread_id"]
+    run = {"assistant_id": made["assistant_id"], "input": {}}
+    assert bob.post("/runs/wait", json=run).status_code == 404
+    assert alice.post(f"/threads/{thread}/runs/wait", json=run).status_code == 200
+    assert alice.patch(mine, json={"name": "Ours"}).json()["version"] == 2
+    assert alice.delete(mine, params={"delete_threads": True}).status_code == 204
+    assert alice.get(f"/threads/{thread}").status_code == 404
+
+
+def test_a_prune_leaves_alone_what_is_anothers(alice: httpx.Client, bob: httpx.Client) -> None:
+    hers, his = (user.post("/threads", json={}).json()["thread_id"] for user in (alice, bob))
+    for strategy in ("keep_latest", "delete"):
+        pruned = bob.post("/threads/prune", json={"thread_ids": [hers, his], "strategy": strategy})
+        assert pruned.json() == {"pruned_count": 1}
+    assert alice.get(f"/threads/{hers}").status_code == 200
+
+
+def test_a_copy_is_of_ones_own_and_ones_own(alice: httpx.Client, bob: httpx.Client) -> None:
+    thread = alice.post("/threads", json={"metadata": {"a": 1}}).json()["thread_id"]
+    assert bob.post(f"/threads/{thread}/copy").status_code == 404
+    assert alice.post(f"/threads/{thread}/copy").json()["metadata"] == {"owner": "alice", "a": 1}
+
+
+def test_a_thread_born_with_a_past_is_its_makers(alice: httpx.Client, bob: httpx.Client) -> None:
+    past = [{"updates": [{"values": {"told": 1}, "as_node": "tell"}]}]
+    made = alice.post("/threads", json={"metadata": {"graph_id": "telling"}, "supersteps": past}).raise_for_status()
+    assert made.json()["metadata"]["owner"] == "alice"
+    assert bob.get(f"/threads/{made.json()['thread_id']}/state").status_code == 404

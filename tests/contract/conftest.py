@@ -1,0 +1,31 @@
+"""Owns our server and the reference for the tests that compare them."""
+
+import asyncio
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import mkdtemp
+from uuid import uuid4
+
+import psycopg
+import pytest
+from psycopg import sql
+from psycopg.conninfo import make_conninfo
+
+from threadline.tests.contract.catalogue import Played, load_catalogue, play_all
+from threadline.tests.contract.servers import serve_ours
+
+
+@pytest.fixture(scope="session")
+def ours(server_dsn: str, template_database: str) -> Iterator[Played]:
+    """The whole catalogue, played against our server."""
+    name = f"threadline_contract_{uuid4().hex[:12]}"
+    folder = Path(mkdtemp(prefix="tl-contract-"))
+    with psycopg.connect(server_dsn, autocommit=True) as connection:
+        connection.execute(
+            sql.SQL("create database {} template {}").format(sql.Identifier(name), sql.Identifier(template_database))
+        )
+        with serve_ours(folder, make_conninfo(server_dsn, dbname=name)) as served:
+            yield asyncio.run(play_all(load_catalogue(), served.url, served.gates))
+        connection.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(name)))
+    shutil.rmtree(folder)
