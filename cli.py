@@ -10,14 +10,21 @@ from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
-from uuid import UUID
 
+from threadline.commands.arguments import (
+    add_adopt_arguments,
+    add_diff_arguments,
+    add_export_arguments,
+    add_fork_arguments,
+    add_history_arguments,
+    add_replay_arguments,
+)
 from threadline.commands.exits import CommandFailed, ExitCode, leave_output
 from threadline.commands.logs import Facts, set_up_logging
 from threadline.environment import Source
 from threadline.graphs.configuration import Configuration, load_configuration
 from threadline.graphs.errors import ConfigurationError
-from threadline.settings import Settings, SettingsError, export_variables, load_settings
+from threadline.settings import Settings, SettingsError, export_variables, load_settings, variables_for_program
 
 logger = logging.getLogger("threadline.cli")
 
@@ -27,6 +34,7 @@ FLAGS = {
     "port": ("THREADLINE_PORT", "port to listen on; 0 takes a free one"),
     "workers": ("THREADLINE_WORKERS", "processes, each with API and worker"),
     "config": ("THREADLINE_CONFIG", "the langgraph.json that names the graphs"),
+    "database": ("DATABASE_URL", "the database, instead of the configured one"),
     "data-dir": ("THREADLINE_DATA_DIR", "folder of the embedded PostgreSQL, used without DATABASE_URL"),
 }
 
@@ -78,7 +86,7 @@ def _make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"threadline {version('threadline')}")
     commands = parser.add_subparsers(title="commands", dest="name", metavar="COMMAND", required=True)
-    everything = tuple(FLAGS)
+    everything = tuple(flag for flag in FLAGS if flag != "database")
     _add(
         commands, "serve", _serve, everything, "serve the API and execute runs, with a PostgreSQL of its own if need be"
     )
@@ -89,6 +97,7 @@ def _make_parser() -> argparse.ArgumentParser:
     serve.add_argument(
         "--local-model", action="store_true", help="let a small model of this machine write the answers, with no key"
     )
+    _add_migration(commands)
     ingest = _add(commands, "ingest", _ingest, ("config", "data-dir"), "put documents into the assistant's index")
     ingest.add_argument(
         "paths", metavar="PATH", nargs="+", type=Path, help="a file or folder of Markdown, HTML, text and PDF"
@@ -112,34 +121,24 @@ def _make_child_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _add_migration(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the commands for people who come from another server."""
+    summary = "say what of a langgraph.json and of an existing database will work, and what will not"
+    _add(commands, "doctor", _doctor, ("config", "database"), summary)
+    summary = "make threads that LangGraph's PostgresSaver left known to clients"
+    add_adopt_arguments(_add(commands, "adopt", _adopt, ("config", "database", "data-dir"), summary))
+
+
 def _add_past(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the commands that look back; none of them executes anything."""
     flags = ("config", "data-dir")
-    replay = _add(commands, "replay", _replay, flags, "play a stored run again, without executing anything")
-    replay.add_argument("run", metavar="RUN", type=UUID, help="the id of the run")
-    replay.add_argument("--thread", metavar="THREAD", type=UUID, help="its thread; for a run that was rolled back")
-    replay.add_argument("--speed", default="1", help="a factor, or max (default 1)")
-    replay.add_argument("--max-gap", metavar="SECONDS", type=float, default=5.0, help="longest pause (default 5)")
-    replay.add_argument("--from", metavar="SEQ", type=int, dest="from_seq", help="number of the first event")
-    replay.add_argument("--internal", action="store_true", help="with nodes and attempts")
-    history = _add(commands, "history", _history, flags, "show a thread's steps: nodes, times, and what changed")
-    history.add_argument("thread", metavar="THREAD", type=UUID, help="the id of the thread")
-    history.add_argument("--limit", metavar="N", type=int, default=100, help="the newest N steps (default 100)")
-    history.add_argument("--subgraphs", action="store_true", help="with the steps of subgraphs")
-    history.add_argument("--json", action="store_true", help="a line of JSON for each step")
-    diff = _add(commands, "diff", _diff, flags, "compare two checkpoints, of one thread or of two")
-    for name in ("a", "b"):
-        diff.add_argument(name, metavar=name.upper(), help="THREAD@CHECKPOINT, or THREAD for its latest")
-    diff.add_argument("--json", action="store_true", help="the whole JSON patch, and where the two lie")
-    fork = _add(commands, "fork", _fork, flags, "begin a new thread where another one was")
-    fork.add_argument("thread", metavar="THREAD", type=UUID, help="the id of the thread, which stays as it is")
-    fork.add_argument("--at", metavar="CHECKPOINT", help="where to begin; by default at the latest checkpoint")
-    fork.add_argument("--set", metavar="PATH=VALUE", action="append", default=[], help="a value to change; repeatable")
-    export = _add(commands, "export", _export, flags, "write threads, runs, events and steps to files")
-    export.add_argument("--out", metavar="DIR", type=Path, required=True, help="the folder to write to")
-    export.add_argument("--format", choices=("jsonl", "parquet"), default="jsonl", help="default jsonl")
-    export.add_argument("--since", metavar="TIME", help="only threads that changed since then")
-    export.add_argument("--thread", metavar="THREAD", type=UUID, help="only this thread")
+    summary = "play a stored run again, without executing anything"
+    add_replay_arguments(_add(commands, "replay", _replay, flags, summary))
+    summary = "show a thread's steps: nodes, times, and what changed"
+    add_history_arguments(_add(commands, "history", _history, flags, summary))
+    add_diff_arguments(_add(commands, "diff", _diff, flags, "compare two checkpoints, of one thread or of two"))
+    add_fork_arguments(_add(commands, "fork", _fork, flags, "begin a new thread where another one was"))
+    add_export_arguments(_add(commands, "export", _export, flags, "write threads, runs, events and steps to files"))
 
 
 def _add(
@@ -227,6 +226,21 @@ def _migrate(options: argparse.Namespace) -> None:
     from threadline.commands.migrate import migrate_database
 
     migrate_database(_set_up(options, needs_graphs=False).settings)
+
+
+def _doctor(options: argparse.Namespace) -> None:
+    from threadline.commands.databases import configured_database
+    from threadline.commands.doctor import examine
+
+    setup = _set_up(options)
+    examine(setup.configuration, configured_database(setup.settings.database), variables_for_program({}))
+
+
+def _adopt(options: argparse.Namespace) -> None:
+    from threadline.commands.adopt import adopt
+
+    setup = _set_up(options)
+    adopt(setup.settings, setup.configuration, options.graph, options.metadata)
 
 
 def _ingest(options: argparse.Namespace) -> None:

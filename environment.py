@@ -1,5 +1,6 @@
 """Owns how sections are read from variables and how a bad value is told; which exist is up to `settings`."""
 
+import ssl
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -169,10 +170,19 @@ def _conninfo(value: SecretStr | None) -> SecretStr | None:
     return value
 
 
+def _certificates(path: Path) -> Path:
+    try:
+        ssl.create_default_context(cafile=path)
+    except OSError as error:  # not there, not readable, or no certificates
+        raise ValueError("no certificates") from error
+    return path
+
+
 Count = Annotated[int, Field(ge=1), Expects("a whole number, 1 or more")]
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False), Expects("a number from 0 to 1")]
 Flag = Annotated[bool, Expects("true or false")]
 Location = Annotated[Path, AfterValidator(Path.expanduser), Expects("a path")]
+Certificates = Annotated[Path, AfterValidator(Path.expanduser), AfterValidator(_certificates), Expects("a path")]
 Name = Annotated[str, Field(min_length=1), Expects("a name")]
 Host = Annotated[str, Field(pattern=r"^[^\s/]+$"), Expects("a host name or an address, without scheme or port")]
 Port = Annotated[int, Field(ge=0, le=65535), Expects("a port from 0 to 65535")]

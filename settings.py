@@ -13,6 +13,7 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, model_validator
 
 from threadline.environment import (
+    Certificates,
     Count,
     Delay,
     Environment,
@@ -170,6 +171,12 @@ class FetchSettings(Section):
 
     # Off: a page could name an address inside, and the answer would tell what is there.
     allow_loopback: Annotated[Flag, variables("THREADLINE_FETCH_LOOPBACK")] = False
+    # Companies have authorities of their own, which the machine need not know; unset, the machine's are trusted.
+    ca_file: Annotated[
+        Certificates | None,
+        Expects("a readable PEM file of certificates"),
+        variables("SSL_CERT_FILE"),
+    ] = None
 
 
 class TracingSettings(Section):

@@ -6,14 +6,25 @@ from importlib.metadata import version
 
 from fastapi import FastAPI
 
-from threadline.api import assistants, blueprints, replay, runs, stateless, states, system, threads
+from threadline.api import (
+    assistants,
+    blueprints,
+    metrics,
+    protocols,
+    replay,
+    runs,
+    stateless,
+    states,
+    system,
+    threads,
+)
 from threadline.api.answers import Answers
 from threadline.api.departures import Stopping
 from threadline.api.documentation import install_documentation
 from threadline.api.errors import install_error_table
 from threadline.api.openapi import install_openapi
 from threadline.api.responses import JsonResponse
-from threadline.api.surroundings import make_middleware, mount_custom, running_custom, take_away
+from threadline.api.surroundings import include, make_middleware, mount_custom, running_custom
 from threadline.graphs.door import Door
 from threadline.runs.engine import Engine
 from threadline.settings import ApiSettings
@@ -29,6 +40,8 @@ ROUTERS = (
     assistants.router,
     blueprints.router,
     replay.router,
+    protocols.router,
+    metrics.router,
     system.router,
 )
 
@@ -46,6 +59,7 @@ def create_app(open_engine: OpenEngine, settings: ApiSettings, door: Door | None
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with open_engine() as engine:
             app.state.engine = engine
+            app.state.protocols = {}
             app.state.answers = Answers(engine, stopping, settings.heartbeat.total_seconds())
             async with running_custom(door):
                 yield
@@ -63,10 +77,9 @@ def create_app(open_engine: OpenEngine, settings: ApiSettings, door: Door | None
     )
     app.state.stopping = stopping
     install_error_table(app)
-    for router in ROUTERS:
-        app.include_router(router)
-    install_documentation(app)
-    take_away(app, door.disabled)
+    include(app, ROUTERS, door.disabled)
+    if "meta" not in door.disabled:
+        install_documentation(app)
     mount_custom(app, door)
     install_openapi(app, ROUTERS, door.openapi)
     return app

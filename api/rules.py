@@ -52,6 +52,10 @@ RULES = (
     _rule("DELETE", "/assistants/{assistant_id}(?:/*)?", "assistants", "delete"),
     _rule(ANY, "/assistants/{assistant_id}(?:/*)?", "assistants", "update"),
     _rule("POST", "/runs(?:/wait|/stream)?"),
+    # As with runs: the system's assistants are everybody's, and whose a thread is, is asked where it is looked up.
+    _rule("POST", "/mcp/?"),
+    _rule("GET|HEAD|POST", "/a2a/{assistant_id}(?:/*)?"),
+    _rule("GET|HEAD", r"/\.well-known/agent-card\.json"),
     _rule("GET|HEAD", "/(?:docs|docs/assets/[^/]+|openapi.json)"),
 )
 

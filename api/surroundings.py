@@ -3,12 +3,13 @@
 What it says is `graphs.door`'s; who may pass is the guard's.
 """
 
-from collections.abc import AsyncIterator, Iterator, Mapping
+import copy
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 from fastapi.routing import APIRoute
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
@@ -81,13 +82,27 @@ def _cors(cors: Cors) -> Middleware:
     )
 
 
-def take_away(app: FastAPI, disabled: frozenset[str]) -> None:
-    """Remove the routes of the disabled parts."""
-    app.router.routes[:] = [route for route in app.router.routes if _part_of(route) not in disabled]
+def include(app: FastAPI, routers: Iterable[APIRouter], disabled: frozenset[str]) -> None:
+    """Give `app` the routes of `routers`, and take away, of what it has by then, those of the disabled parts."""
     if "meta" in disabled:
-        app.router.routes[:] = [route for route in app.router.routes if getattr(route, "path", "") != ALIVE]
         # Without a look at anything: so it is where the rest of this part is switched off.
         app.router.add_route(ALIVE, _alive, include_in_schema=False)
+    for router in routers:
+        app.include_router(_without(router, disabled))
+    app.router.routes[:] = _left(app.router.routes, disabled)
+
+
+def _without(router: APIRouter, disabled: frozenset[str]) -> APIRouter:
+    left = _left(router.routes, disabled)
+    if len(left) == len(router.routes):
+        return router
+    pruned = copy.copy(router)
+    pruned.routes = left
+    return pruned
+
+
+def _left(routes: Iterable[BaseRoute], disabled: frozenset[str]) -> list[BaseRoute]:
+    return [route for route in routes if _part_of(route) not in disabled]
 
 
 async def _alive(_: Any) -> JsonResponse:

@@ -13,6 +13,7 @@ router = APIRouter(tags=["System"])
 
 
 @router.get("/", include_in_schema=False)
+@router.head("/ok", include_in_schema=False)
 @router.get("/ok", summary="Whether the server lives")
 async def ok(
     engine: EngineDep, check_db: Annotated[bool, Query(description="Ask the database, too.")] = False
@@ -26,10 +27,12 @@ async def ok(
 
 @router.get("/info", summary="What the server is and can do")
 async def info(engine: EngineDep) -> Response:
-    return JsonResponse(
-        {
-            "version": version("threadline"),
-            "langgraph_py_version": version("langgraph"),
-            "flags": {"assistants": True, "crons": False, "langsmith": engine.tracing.is_on},
-        }
-    )
+    """Answer with versions and flags; where runs are traced, also with what became of this process's traces."""
+    described = {
+        "version": version("threadline"),
+        "langgraph_py_version": version("langgraph"),
+        "flags": {"assistants": True, "crons": False, "langsmith": engine.tracing.is_on},
+    }
+    if engine.tracing.is_on:
+        described["tracing"] = engine.tracing.view()
+    return JsonResponse(described)

@@ -70,7 +70,7 @@ def load_graphs(settings: Settings, configuration: Configuration) -> Registry:
         _online(settings.model),
         model.TokenSettings(settings.model.context_tokens, settings.model.max_tokens_per_run),
     )
-    fetching.configure(fetching.FetchSettings(allow_loopback=settings.fetch.allow_loopback))
+    fetching.configure(fetching.FetchSettings(settings.fetch.allow_loopback, ca_file=settings.fetch.ca_file))
     return Registry(configuration)
 
 

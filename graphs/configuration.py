@@ -16,6 +16,7 @@ from dotenv import dotenv_values
 
 from threadline.graphs.errors import ConfigurationError
 from threadline.graphs.keys import Notice, find_notices
+from threadline.graphs.sections import Section
 
 RUNTIME_SECTIONS = frozenset(
     {"store", "checkpointer", "auth", "encryption", "priority", "http", "webhooks", "ui", "ui_config"}
@@ -39,7 +40,8 @@ class Configuration:
 
     `env` is only read, never applied. `folders` are the dependencies that are folders, in order; the others
     are `requirements`, which whoever builds the image installs. `sections` holds the run-time sections as
-    they stand. `notices` name the keys that are there in vain, each with what to do about it.
+    they stand. `allowed_classes` are the (module, name) of classes that checkpoints may be read back as, beside those
+    that the graphs declare. `notices` name the keys that are there in vain, each with what to do about it.
     """
 
     path: Path
@@ -48,6 +50,7 @@ class Configuration:
     folders: tuple[Path, ...] = ()
     requirements: tuple[str, ...] = ()
     sections: Mapping[str, Any] = field(default_factory=dict)
+    allowed_classes: frozenset[tuple[str, str]] = frozenset()
     notices: tuple[Notice, ...] = ()
 
     @property
@@ -72,7 +75,8 @@ def load_configuration(path: Path) -> Configuration:
         folders=folders,
         requirements=requirements,
         sections=MappingProxyType({key: content[key] for key in content if key in RUNTIME_SECTIONS}),
-        notices=tuple(find_notices(content)),
+        allowed_classes=_allowed_classes(path, content.get("checkpointer") or {}),
+        notices=(*find_notices(content), *_notices_of_values(content)),
     )
 
 
@@ -168,3 +172,32 @@ def _dependencies(path: Path, entries: object) -> tuple[tuple[Path, ...], tuple[
         else:
             requirements.append(entry)
     return tuple(folders), tuple(requirements)
+
+
+def _allowed_classes(path: Path, checkpointer: object) -> frozenset[tuple[str, str]]:
+    serde = Section(path, "checkpointer", checkpointer).section("serde")
+    listed = serde.value("allowed_msgpack_modules") if serde else None
+    if serde is None or listed is None or isinstance(listed, bool):
+        return frozenset()
+    if not isinstance(listed, list) or not all(_is_class_name(entry) for entry in listed):
+        raise serde.wrong("allowed_msgpack_modules", 'must list classes by module and name, e.g. [["agent", "State"]]')
+    return frozenset((".".join(entry[:-1]), entry[-1]) for entry in listed)
+
+
+def _is_class_name(entry: object) -> bool:
+    return isinstance(entry, list) and len(entry) >= 2 and all(isinstance(part, str) and part for part in entry)
+
+
+def _notices_of_values(content: dict[str, Any]) -> list[Notice]:
+    """Name the values that ask for what is refused or does not exist, where nothing becomes unsafe by going on."""
+    checkpointer = content.get("checkpointer") or {}
+    serde = checkpointer.get("serde") if isinstance(checkpointer, dict) else None
+    notices = []
+    if isinstance(serde, dict) and serde.get("allowed_msgpack_modules") is True:
+        text = "would construct any class: name those that your states hold without declaring them"
+        notices.append(Notice("checkpointer.serde.allowed_msgpack_modules", text, is_known=True))
+    auth = content.get("auth")
+    if isinstance(auth, dict) and auth.get("disable_studio_auth") is False:
+        text = "cannot be turned off: nobody gets past `auth.path`, Studio included"
+        notices.append(Notice("auth.disable_studio_auth", text, is_known=True))
+    return notices

@@ -114,11 +114,13 @@ class Registry:
     def schema_allowlist(self, graph_id: str) -> Allowlist:
         """The (module, name) of the classes a strict checkpoint serialiser must allow for this graph.
 
+        They are what the graph declares, and what langgraph.json lists.
+
         A factory's graph is known only once it was made: ask inside `open_graph`, which adds what the new graph
         declares to what earlier ones did. Raises UnknownGraph or GraphImportError.
         """
         self._find(graph_id)
-        return self._allowlists.get(graph_id, frozenset())
+        return self._allowlists.get(graph_id, frozenset()) | self._configuration.allowed_classes
 
     def version(self, graph_id: str) -> str | None:
         """A fingerprint of the graph's nodes, edges and channels, the same in every process.

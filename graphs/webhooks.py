@@ -6,13 +6,12 @@ Calling them, and finding out where a name leads, is left to whoever delivers.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from urllib.parse import urlsplit
 
+from threadline.graphs.configuration import Configuration
 from threadline.graphs.sections import Section, fill_in
 
 ENV_PREFIX = "LG_WEBHOOK_"
 MAX_URL_LENGTH = 65_536
-_DEFAULT_PORTS = {"https": 443, "http": 80}
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,26 +30,18 @@ class WebhookRules:
     allows_relative: bool = False
     headers: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 
-    def refusal(self, url: str) -> str | None:
-        """Return why the file does not allow `url`, None when it does. Where its host leads is not looked at."""
-        if len(url) > self.max_url_length:
-            return f"Webhook URL is longer than {self.max_url_length} characters"
-        if url.startswith("/") and not url.startswith("//"):
-            return None if self.allows_relative else "Webhook must be an absolute URL"
-        try:
-            parts = urlsplit(url)
-            port = parts.port
-        except ValueError:
-            return "Webhook is no URL"
-        if parts.scheme not in _DEFAULT_PORTS or not parts.hostname:
-            return "Webhook must be an https URL"
-        if self.require_https and parts.scheme != "https":
-            return "Webhook must use https"
-        if self.allowed_ports and (port or _DEFAULT_PORTS[parts.scheme]) not in self.allowed_ports:
-            return "Webhook port is not in webhooks.url.allowed_ports"
-        if self.allowed_domains and not any(_is_allowed(parts.hostname, domain) for domain in self.allowed_domains):
-            return "Webhook host is not in webhooks.url.allowed_domains"
-        return None
+
+def webhook_rules(configuration: Configuration, variables: Mapping[str, str]) -> WebhookRules:
+    """Return what the file says; `variables` of the process, and the file's own, fill in headers.
+
+    Raises ConfigurationError.
+    """
+    sections = configuration.sections
+    section = (
+        None if sections.get("webhooks") is None else Section(configuration.path, "webhooks", sections["webhooks"])
+    )
+    http = Section(configuration.path, "http", sections.get("http") or {})
+    return read_webhooks(section, {**configuration.env, **variables}, enabled=not http.flag("disable_webhooks"))
 
 
 def read_webhooks(section: Section | None, variables: Mapping[str, str], *, enabled: bool) -> WebhookRules:
@@ -72,8 +63,3 @@ def read_webhooks(section: Section | None, variables: Mapping[str, str], *, enab
         allows_relative=not url.flag("disable_loopback", default=True),
         headers=MappingProxyType(headers),
     )
-
-
-def _is_allowed(host: str, domain: str) -> bool:
-    host = host.lower().rstrip(".")
-    return host.endswith(domain[1:]) if domain.startswith("*.") else host == domain

@@ -89,6 +89,7 @@ class Engine:
     tracing: Tracing
     blueprints: Blueprints
     retention: Retention
+    worker: Worker
 
 
 @asynccontextmanager
@@ -179,6 +180,7 @@ class _Parts:
             self.tracing,
             Blueprints(self._registry, self.store),
             self.retention,
+            self.worker,
         )
 
     def background(self) -> dict[str, Coroutine[Any, Any, None]]:

@@ -18,16 +18,16 @@ from typing import Any
 
 from langchain_core.callbacks import BaseCallbackHandler
 from langgraph.config import get_config
-from langgraph.pregel._messages import StreamMessagesHandler
 from langgraph.pregel.protocol import StreamChunk, StreamProtocol
 
 from threadline.checkpoints.buffer import RunBuffer
 from threadline.checkpoints.run_saver import NO_TASK, RunSaver
 from threadline.checkpoints.secrets import hide, without_secrets
 from threadline.runs.encoding import encode
-from threadline.runs.messages import MessageModes
+from threadline.runs.messages import MessageListener, MessageModes
 from threadline.runs.model import ATTEMPT_STARTED, INPUT_REQUESTED, NODE_FINISHED, NODE_STARTED, JsonObject
 from threadline.runs.past import Past
+from threadline.runs.state_view import view_config
 from threadline.runs.tokens import TokenMeter
 
 INTERRUPT = "__interrupt__"
@@ -90,8 +90,7 @@ class Recorder:
         """What has to hear of the run's model calls."""
         if not self._messages.wanted:
             return [self._meter]
-        # With `subgraphs` LangGraph keeps a handler that it did not make itself; ours filters by namespace.
-        return [self._meter, StreamMessagesHandler(self._take_message, True)]
+        return [self._meter, MessageListener(self._take_message, self._subgraphs)]
 
     def _take_message(self, chunk: StreamChunk) -> None:
         """Take what LangGraph's message handler emits; called from any thread."""
@@ -219,7 +218,7 @@ class Recorder:
 
     def _take_debug(self, ns: tuple[str, ...], value: Mapping[str, Any]) -> None:
         if value["type"] == "checkpoint":
-            shown = _without_secrets(value["payload"])
+            shown = _with_places(_without_secrets(value["payload"]))
             self._take_checkpoint("debug", ns, shown, {**value, "payload": shown})
         elif value["type"] == "task" and self._past.knows(value["payload"]["id"]):
             return
@@ -246,6 +245,20 @@ def _without_secrets(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
         if shown.get(key):
             shown[key] = without_secrets(shown[key])
     return shown
+
+
+def _with_places(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a checkpoint of the mode `debug` with the names that clients know it, its parent and its subgraphs by."""
+    here, parent = view_config(checkpoint["config"]), view_config(checkpoint["parent_config"])
+    tasks = [_with_place(task) for task in checkpoint["tasks"]]
+    return {**checkpoint, "checkpoint": here, "parent_checkpoint": parent, "tasks": tasks}
+
+
+def _with_place(task: Mapping[str, Any]) -> Mapping[str, Any]:
+    if not task.get("state"):
+        return task
+    place = {"checkpoint": view_config(task["state"])}
+    return {key: value for key, value in task.items() if key != "state"} | place
 
 
 def _is_cached(update: Any) -> bool:

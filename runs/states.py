@@ -10,8 +10,10 @@ from uuid import UUID
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import BaseCheckpointSaver
+from langgraph.errors import InvalidUpdateError
 from langgraph.pregel import Pregel
 from langgraph.store.base import BaseStore
+from langgraph.types import StateSnapshot
 from langgraph_sdk.runtime import AccessContext
 from psycopg import AsyncConnection
 from psycopg.rows import class_row
@@ -96,11 +98,21 @@ class States:
             state = view_checkpoint(await saver.aget_tuple(config), reason)
         else:
             async with self._open(thread, self._pool, "threads.read") as graph:
-                state = view_state(await graph.aget_state(config, subgraphs=subgraphs))
+                state = view_state(await self._read(thread.graph_id, graph, config, subgraphs=subgraphs))
         wanted = config["configurable"].get("checkpoint_id")
         if wanted and state["checkpoint"] is None:
             raise CheckpointNotFound(thread_id, wanted)
         return state
+
+    async def _read(self, graph_id: str, graph: Graph, config: RunnableConfig, *, subgraphs: bool) -> StateSnapshot:
+        try:
+            return await graph.aget_state(config, subgraphs=subgraphs)
+        except InvalidUpdateError:
+            # The tasks' results cannot be taken together, which ended the run: show what they started from.
+            saved = await self._open_saver(self._pool, graph_id).aget_tuple(config)
+            if saved is None:
+                raise
+            return await graph.aget_state(saved.config, subgraphs=subgraphs)
 
     async def history(
         self,

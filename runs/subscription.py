@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import OrderedDict, deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from uuid import UUID
 
 from threadline.runs.errors import ThreadGone
@@ -11,6 +11,8 @@ from threadline.runs.model import LogRow
 LAG_BYTES = 1024 * 1024  # a reader that is this far behind loses its buffer and pages from the database
 RECENT_THREADS = 4096
 RECENT_BYTES = 64 * 1024  # per thread: enough for a short run's whole log
+RECENT_TOTAL = 64 * 1024 * 1024  # bytes of all of them: a few threads with large states take no more than many small
+_SMALL = 1024  # bytes
 
 
 class Subscription:
@@ -113,23 +115,32 @@ class RecentRows:
 
     def __init__(self) -> None:
         self._threads: OrderedDict[UUID, _Recent] = OrderedDict()
+        self._bytes = 0
 
     def add(self, row: LogRow) -> None:
         """Remember a committed row; one that does not continue the others starts anew."""
         recent = self._threads.get(row.thread_id)
         if recent is None or recent.rows[-1].last_seq + 1 != row.first_seq:
+            self.forget(row.thread_id)
             recent = self._threads[row.thread_id] = _Recent(deque())
+        if len(row.contents) == 1 and len(row.payload) > _SMALL:
+            # orjson's own text, in a buffer of many times its length: what is remembered must not keep that.
+            row = replace(row, payload=memoryview(row.payload).tobytes())
         recent.rows.append(row)
         recent.size += len(row.payload)
+        self._bytes += len(row.payload)
         while recent.size > RECENT_BYTES and len(recent.rows) > 1:
-            recent.size -= len(recent.rows.popleft().payload)
+            size = len(recent.rows.popleft().payload)
+            recent.size -= size
+            self._bytes -= size
         self._threads.move_to_end(row.thread_id)
-        while len(self._threads) > RECENT_THREADS:
-            self._threads.popitem(last=False)
+        while len(self._threads) > RECENT_THREADS or (self._bytes > RECENT_TOTAL and len(self._threads) > 1):
+            self.forget(next(iter(self._threads)))
 
     def forget(self, thread_id: UUID) -> None:
         """Somebody else has written to the thread."""
-        self._threads.pop(thread_id, None)
+        if (recent := self._threads.pop(thread_id, None)) is not None:
+            self._bytes -= recent.size
 
     def after(self, thread_id: UUID, cursor: int) -> list[LogRow] | None:
         """Return the rows that continue `cursor`, or None if memory cannot tell."""

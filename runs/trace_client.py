@@ -15,7 +15,10 @@ from langsmith import Client
 from langsmith.schemas import LangSmithInfo
 
 from threadline.checkpoints.secrets import hide, without_secrets
+from threadline.runs.trace_backlog import Backlog
 from threadline.runs.trace_outbox import Outbox, TraceCounts
+
+MAX_BYTES = 32 * 1024 * 1024  # of spans that wait to be packed
 
 # How LangGraph leaves a node: for a person's answer, a parent graph's command, a worker that stops.
 _NO_ERROR = re.compile(r"(?:\w+\.)*(?:GraphInterrupt|NodeInterrupt|ParentCommand|GraphDrained)\(")
@@ -24,7 +27,7 @@ _ZSTD = "zstd_compression_enabled"
 
 
 class TraceClient(Client):
-    """A client that takes `max_items` beginnings and ends of spans at once; the others are counted as dropped."""
+    """A client that holds `max_items` beginnings and ends of spans, and MAX_BYTES; others are counted as dropped."""
 
     def __init__(
         self,
@@ -43,6 +46,7 @@ class TraceClient(Client):
         self._max_items = max_items
         self._puts = Lock()
         self._secrets: dict[UUID, Set[str]] = {}
+        self._backlog: Backlog | None = None
         logging.getLogger("langsmith.client").addFilter(_says_something)
         super().__init__(
             api_url,
@@ -57,9 +61,17 @@ class TraceClient(Client):
             tracing_mode="langsmith",
             tracing_error_callback=self._note_failure,
         )
-        if self.tracing_queue is None:
+        if self._backlog is None:
             raise RuntimeError("the LangSmith client has no queue; this release of langsmith is not supported")
-        self.tracing_queue.maxsize = 0  # bounded by us, who count
+
+    @property
+    def tracing_queue(self) -> Backlog | None:
+        """What waits to be packed: ours, in the place of the one that the client makes before its threads start."""
+        return self._backlog
+
+    @tracing_queue.setter
+    def tracing_queue(self, made: object) -> None:
+        self._backlog = None if made is None else Backlog()  # bounded by us, who count
 
     @property
     def info(self) -> LangSmithInfo:
@@ -68,6 +80,11 @@ class TraceClient(Client):
         flags = dict(found.instance_flags or {})
         self._outbox.has_zstd = bool(flags.pop(_ZSTD, False))
         return found.model_copy(update={"instance_flags": flags})
+
+    @property
+    def waiting_bytes(self) -> int:
+        """How much waits to be packed."""
+        return self._backlog.bytes if self._backlog else 0
 
     @contextmanager
     def keeping(self, run_id: UUID, secrets: Set[str]) -> Iterator[None]:
@@ -95,7 +112,8 @@ class TraceClient(Client):
                 super().update_run(run_id, **kwargs)
 
     def _has_room(self) -> bool:
-        if self.tracing_queue is None or self.tracing_queue.qsize() < self._max_items:
+        waiting = self._backlog
+        if waiting is None or (waiting.qsize() < self._max_items and waiting.bytes < MAX_BYTES):
             return True
         self._counts.dropped += 1
         return False

@@ -75,6 +75,11 @@ class Outbox(requests.Session):
         self._thread = Thread(target=self._send_for_ever, name="traces", daemon=True)
         self._thread.start()
 
+    @property
+    def waiting_bytes(self) -> int:
+        """How much waits to be sent."""
+        return self._bytes
+
     def request(self, method: Any, url: Any, *args: Any, **options: Any) -> requests.Response:
         """Take what holds traces, and answer as if the service had; ask the service everything else, briefly."""
         address = str(url)

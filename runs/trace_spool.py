@@ -18,6 +18,7 @@ import requests
 
 logger = logging.getLogger("threadline.tracing")
 
+LOOK_EVERY = 1.0  # seconds for which the folder's size is believed to be what it was, and what was added
 TIMEOUT = (5.0, 60.0)  # seconds to connect and to answer
 CONFLICT = 409  # the service has it already
 _MULTIPART_OPERATION = re.compile(rb'name="(?:post|patch)\.[0-9a-f-]{36}"')
@@ -49,37 +50,44 @@ class Resent:
 
 
 class Spool:
-    """Takes requests that could not be sent, up to `max_bytes` in the folder; several processes may share it."""
+    """Takes requests that could not be sent, up to `max_bytes` in the folder.
+
+    Several processes may share it; what another one has just added is seen a moment later.
+    """
 
     def __init__(self, folder: Path, max_bytes: int) -> None:
         self.folder = folder
         self._max_bytes = max_bytes
         self._lock = Lock()
+        self._bytes = 0
+        self._looked = -LOOK_EVERY
 
     def save(self, request: TraceRequest) -> bool:
         """Write the request down, for its owner's eyes only. False: there is no room, or no such folder."""
-        content = orjson.dumps(
-            {
-                "version": 1,
-                "endpoint": request.endpoint,
-                "headers": dict(request.headers),
-                "body_base64": base64.b64encode(request.body).decode(),
-            }
-        )
+        described = orjson.dumps({"version": 1, "endpoint": request.endpoint, "headers": dict(request.headers)})
+        content = b'%b,"body_base64":"%b"}' % (described[:-1], base64.b64encode(request.body))
         name = f"trace_{time.time():.6f}_{uuid4().hex[:8]}"
         unfinished = self.folder / f"{name}.tmp"
         try:
             with self._lock:
                 self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-                if sum(path.stat().st_size for path in self.files()) + len(content) > self._max_bytes:
+                if self._size() + len(content) > self._max_bytes:
                     return False
                 unfinished.touch(mode=0o600)
                 unfinished.write_bytes(content)
                 unfinished.rename(unfinished.with_suffix(".json"))
+                self._bytes += len(content)
         except OSError as error:
             logger.warning("trace.not_spooled", extra={"folder": str(self.folder), "error": repr(error)})
             return False
         return True
+
+    def _size(self) -> int:
+        """Return the bytes in the folder. Looking at each file for each request would take longer with each."""
+        if time.monotonic() - self._looked >= LOOK_EVERY:
+            self._looked = time.monotonic()
+            self._bytes = sum(path.stat().st_size for path in self.files())
+        return self._bytes
 
     def files(self) -> list[Path]:
         """The files that wait, oldest first."""

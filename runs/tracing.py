@@ -7,7 +7,7 @@ import asyncio
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from hashlib import blake2b
 from pathlib import Path
 from time import monotonic
@@ -18,7 +18,7 @@ from langchain_core.tracers.langchain import LangChainTracer
 from langsmith.run_helpers import tracing_context
 from langsmith.run_trees import RunTree, configure
 
-from threadline.runs.model import Run
+from threadline.runs.model import JsonObject, Run
 from threadline.runs.secrets import secrets_of
 from threadline.runs.trace_client import TraceClient
 from threadline.runs.trace_outbox import Outbox, TraceCounts
@@ -72,6 +72,11 @@ class Tracing:
     def is_on(self) -> bool:
         """Whether runs can be traced."""
         return self._client is not None
+
+    def view(self) -> JsonObject:
+        """Return the counts of this process and what waits, in bytes, as JSON-able values."""
+        waiting = self._client.waiting_bytes if self._client else 0
+        return {**asdict(self.counts), "waiting_bytes": waiting + (self._outbox.waiting_bytes if self._outbox else 0)}
 
     @contextmanager
     def trace(self, run: Run, version: str | None = None) -> Iterator[Trace]:

@@ -14,6 +14,7 @@ from typing import get_type_hints
 import pytest
 
 from threadline.environment import Section, variables_of
+from threadline.graphs.keys import KEYS
 from threadline.settings import Settings, WorkerSettings, load_settings
 from threadline.tests.source import ROOT, documents, files, modules, requirements
 
@@ -78,6 +79,18 @@ def test_the_settings_page_names_every_setting_with_its_default() -> None:
     assert others == {names[0]: names[1:] for _, names, _ in settings()}
 
 
+def test_the_page_of_langgraph_json_names_every_key_that_the_code_knows() -> None:
+    rows = re.findall(
+        r"^\| `([^`]+)` \| (yes|no|build) \| ?(.*?) ?\|$", read("docs/langgraph-json.md"), flags=re.MULTILINE
+    )
+    assert [(name, use) for name, use, _ in rows] == [(name, str(key.use)) for name, key in KEYS.items()]
+    for name, use, text in rows:
+        if use == "no":
+            assert text.replace("`", "") == KEYS[name].note.replace("`", ""), (
+                f"{name}: the page and the warning say different things"
+            )
+
+
 def test_every_setting_is_used_by_some_module() -> None:
     for attribute, names, _ in settings():
         field = attribute.split(".")[1]
@@ -136,7 +149,8 @@ def test_every_threadline_command_that_is_named_exists() -> None:
     ]
     looking_back = {"replay", "history", "diff", "fork", "export", "traces"}
     running = {"serve", "api", "worker", "migrate", "ingest", "demo"}
-    assert {command for _, command, _ in named} == running | looking_back
+    migrating = {"doctor", "adopt"}
+    assert {command for _, command, _ in named} == running | looking_back | migrating
     for path, command, flags in named:
         missing = [flag for flag in flags if flag not in help_of(command)]
         assert not missing, f"{path}: threadline {command} has no {missing}"

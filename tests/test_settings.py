@@ -115,6 +115,7 @@ def test_durations_are_given_in_seconds() -> None:
         ("BG_JOB_TIMEOUT_SECS", "1e300", "a number of seconds above 0"),
         ("BG_JOB_SHUTDOWN_GRACE_PERIOD_SECS", "-1", "a number of seconds, 0 or more"),
         ("DATABASE_POOLER", "maybe", "true or false"),
+        ("SSL_CERT_FILE", "/dev/null", "a readable PEM file of certificates"),
         ("LOG_LEVEL", "loud", "debug, info, warning or error"),
         ("OPENAI_BASE_URL", "localhost:1234", "an http:// or https:// URL"),
     ],

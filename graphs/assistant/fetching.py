@@ -8,7 +8,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from email.message import Message
+from functools import lru_cache
 from http import HTTPStatus
+from pathlib import Path
+from ssl import SSLContext, create_default_context
 
 import httpx2
 
@@ -38,11 +41,15 @@ class FetchFailed(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class FetchSettings:
-    """The bounds of one page, redirects included. `allow_loopback` is for pages of a developer's own machine."""
+    """The bounds of one page, redirects included. `allow_loopback` is for pages of a developer's own machine.
+
+    `ca_file` holds the authorities that are trusted instead of the machine's.
+    """
 
     allow_loopback: bool = False
     deadline: timedelta = timedelta(seconds=20)
     max_bytes: int = 4 * 1024 * 1024
+    ca_file: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +103,8 @@ async def _follow(url: str, settings: FetchSettings, resolve: Resolve) -> Fetche
     # No cookies, no environment, no reuse: every hop stands for itself.
     limits = httpx2.Limits(max_keepalive_connections=0)
     seconds = settings.deadline.total_seconds()
-    async with httpx2.AsyncClient(trust_env=False, limits=limits, timeout=seconds) as client:
+    verify = _trusting(settings.ca_file)
+    async with httpx2.AsyncClient(trust_env=False, limits=limits, timeout=seconds, verify=verify) as client:
         current = _parsed(url)
         for _ in range(MAX_REDIRECTS + 1):
             answer = await _ask(client, current, settings, resolve)
@@ -104,6 +112,12 @@ async def _follow(url: str, settings: FetchSettings, resolve: Resolve) -> Fetche
                 return FetchedPage(str(current), await _read(answer, current))
             current = _parsed(answer.location, current)
     raise FetchFailed(f"{url} redirects more than {MAX_REDIRECTS} times")
+
+
+@lru_cache
+def _trusting(ca_file: Path | None) -> SSLContext:
+    # Reading all the authorities of a machine takes a while: once is enough.
+    return create_default_context(cafile=ca_file) if ca_file else httpx2.create_ssl_context(trust_env=False)
 
 
 def _parsed(url: str, base: httpx2.URL | None = None) -> httpx2.URL:

@@ -86,15 +86,15 @@ async def scope(ctx: Auth.types.AuthContext, value: dict) -> None:
 """
 
 
-def write_project(folder: Path, *, auth: str | None = AUTH, graphs: str = GRAPHS, **keys: Any) -> Path:
+def write_project(folder: Path, *, rules: str | None = AUTH, graphs: str = GRAPHS, **keys: Any) -> Path:
     """Write a project and return the path of its langgraph.json."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "guarded_graphs.py").write_text(graphs)
     content: dict[str, Any] = {
         "graphs": {"telling": "./guarded_graphs.py:telling", "made": "./guarded_graphs.py:made_for"}
     }
-    if auth is not None:
-        (folder / "rules_of_access.py").write_text(auth)
+    if rules is not None:
+        (folder / "rules_of_access.py").write_text(rules)
         content["auth"] = {"path": "./rules_of_access.py:auth"}
     for name, value in keys.items():
         content[name] = {**content.get(name, {}), **value} if isinstance(value, dict) else value

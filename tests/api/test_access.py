@@ -67,7 +67,7 @@ def url(server_dsn: str, template_database: str, tmp_path_factory: pytest.TempPa
 
 @pytest.fixture(scope="module")
 def narrow_url(server_dsn: str, template_database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    config = write_project(tmp_path_factory.mktemp("narrow"), auth=NARROW)
+    config = write_project(tmp_path_factory.mktemp("narrow"), rules=NARROW)
     with serve_project(server_dsn, template_database, config) as served:
         yield served
 
@@ -232,7 +232,7 @@ def test_a_blocking_handler_sees_every_part_of_the_request(narrow_url: str) -> N
 
 def test_without_rules_nothing_is_asked(server_dsn: str, template_database: str, tmp_path: Path) -> None:
     only = AUTH.partition("@auth.on\n")[0]
-    config = write_project(tmp_path, auth=only)
+    config = write_project(tmp_path, rules=only)
     with serve_project(server_dsn, template_database, config) as url, client_of(url, "bob") as bob:
         with client_of(url, "alice") as alice:
             thread = new_thread(alice)

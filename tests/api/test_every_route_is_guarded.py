@@ -16,7 +16,7 @@ from threadline.api.rules import OPEN_PATHS
 from threadline.tests.api.conftest import serve_app
 from threadline.tests.api.guarded_world import client_of, make_guarded_app, serve_project, write_project
 
-# Routes without an id in their path. Each is tested by name: here or in test_access.
+# Routes without an id in their path. Each is tested by name: here, in test_access or in test_agent_access.
 COLLECTIONS = {
     ("post", "/threads"),
     ("post", "/threads/search"),
@@ -28,7 +28,11 @@ COLLECTIONS = {
     ("post", "/runs"),
     ("post", "/runs/wait"),
     ("post", "/runs/stream"),
+    ("post", "/mcp"),
+    ("get", "/.well-known/agent-card.json"),
 }
+# The system's assistants, which are in these paths, are everybody's: test_agent_access.
+AGENTS = "/a2a/"
 OPEN = OPEN_PATHS
 IDS = ("{thread_id}", "{assistant_id}", "{cron_id}")
 
@@ -91,7 +95,7 @@ def test_no_route_shows_or_changes_what_is_anothers(
 ) -> None:
     with client_of(url, "bob") as bob, client_of(url, "alice") as alice:
         for method, path in operations:
-            if not any(name in path for name in IDS):
+            if path.startswith(AGENTS) or not any(name in path for name in IDS):
                 continue
             response = send(bob, method, filled(path, alices))
             assert response.status_code in (403, 404), f"{method} {path} answered {response.status_code}"

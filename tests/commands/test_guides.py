@@ -23,6 +23,24 @@ def desk(folder: Path) -> Path:
     return made
 
 
+AGENT = """
+from typing import TypedDict
+
+from langgraph.graph import START, StateGraph
+
+
+class State(TypedDict, total=False):
+    text: str
+
+
+def say(state: State) -> State:
+    return {"text": "hello"}
+
+
+graph = StateGraph(State).add_node("say", say).add_edge(START, "say").compile()
+"""
+
+
 def reading(reader: Reader) -> Iterator[Reader]:
     yield reader
     reader.abandon()
@@ -93,6 +111,18 @@ def test_the_graph_of_the_guide_is_served_and_asks(author: Reader, folder: Path)
     asked, answered = author.follow(blocks["Let it ask"][0]).split('}{"')
     assert '"order":"walnuts"' in asked
     assert "walnuts are ordered" in answered
+    author.stop()
+
+
+def test_whoever_comes_from_another_server_gets_going(author: Reader, folder: Path) -> None:
+    (folder / "agent.py").write_text(AGENT)
+    (folder / "langgraph.json").write_text(json.dumps({"dependencies": ["."], "graphs": {"agent": "./agent.py:graph"}}))
+    blocks = commands("docs/migrating.md")
+    assert author.follow(blocks["Ask the doctor"][0]) == "ok      graphs.agent: imported\n"
+    serving, listed = (author.follow(block) for block in blocks["Start"])
+    assert serving == ""
+    assert [assistant["name"] for assistant in json.loads(listed)] == ["agent"]
+    assert author.follow(blocks["Threads of your own graphs"][0]).endswith(": 0 threads adopted\n")
     author.stop()
 
 

@@ -1,9 +1,12 @@
 """`threadline ingest` as a person sees it: a line for each file, reasons for what is left out, and a sum."""
 
+import os
+import pty
+import subprocess
 from pathlib import Path
 
 from threadline.commands.demo.documents import choose_documents
-from threadline.tests.commands.programs import run
+from threadline.tests.commands.programs import PROGRAM, environment, run
 from threadline.tests.graphs.assistant.papers import pdf
 
 PAGE = "<title>Backups</title><h1>Backups</h1><p>We keep every backup of the last thirty days.</p>"
@@ -26,6 +29,20 @@ def test_ingest_says_what_became_of_each_file(folder: Path, dsn: str) -> None:
     assert lines[4] == "2 added, 1 skipped, 1 passed over"
     again = run("ingest", "docs", cwd=folder, variables={"DATABASE_URL": dsn})
     assert again.stdout.splitlines()[-1] == "2 unchanged, 1 skipped, 1 passed over"
+
+
+def test_ingest_shows_its_progress_where_somebody_looks(folder: Path, dsn: str) -> None:
+    for number in range(3):
+        (folder / f"{number}.md").write_text(f"# Page {number}\n\nIt says {number}.\n")
+    own, theirs = pty.openpty()
+    with open(own, "rb", buffering=0) as terminal:
+        environ = environment(DATABASE_URL=dsn, TERM="xterm")
+        command = [str(PROGRAM), "ingest", str(folder)]
+        done = subprocess.run(command, env=environ, stdout=subprocess.PIPE, stderr=theirs, timeout=60, text=True)
+        os.close(theirs)
+        shown = terminal.read(100_000).decode()
+    assert done.stdout.splitlines()[-1] == "3 added"
+    assert "100%" in shown
 
 
 def test_ingest_of_nothing_readable_says_what_can_be_read(folder: Path, dsn: str) -> None:

@@ -1,16 +1,18 @@
 """Invariant 16: nothing is unbounded, and each limit has a defined behaviour."""
 
 import asyncio
+import tracemalloc
 from datetime import timedelta
 from typing import Any
 
+import orjson
 import pytest
 
 from threadline.runs import recorder, sweep
 from threadline.runs.errors import TooManyPending
 from threadline.runs.identity import uuid7
 from threadline.runs.model import LogRow, RunStatus
-from threadline.runs.subscription import RECENT_BYTES, RECENT_THREADS, RecentRows
+from threadline.runs.subscription import RECENT_BYTES, RECENT_THREADS, RECENT_TOTAL, RecentRows
 from threadline.tests.laboratory.laboratory import Laboratory, open_gate, trace
 from threadline.tests.laboratory.locks import until
 from threadline.tests.laboratory.proxy import open_proxy
@@ -134,6 +136,24 @@ def test_the_memory_of_recent_rows_has_its_limits() -> None:
         other = uuid7()
         recent.add(LogRow(other, 1, 1, other, [("custom", 1, 0)], b"x"))
     assert recent.after(thread_id, 198) is None
+
+
+def test_the_memory_of_recent_rows_does_not_grow_with_the_size_of_states() -> None:
+    """Each thread may keep one row of any size; all together must not, nor keep the room that orjson wrote in."""
+    recent = RecentRows()
+    last = uuid7()
+    tracemalloc.start()
+    try:
+        for number in range(200):
+            thread_id = last if number == 199 else uuid7()
+            payload = orjson.dumps({"text": "x" * MEGABYTE})
+            recent.add(LogRow(thread_id, 1, 1, thread_id, [("values", len(payload), 0)], payload))
+        del payload
+        kept = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    assert recent.after(last, 0)
+    assert RECENT_TOTAL / 2 < kept < RECENT_TOTAL + 4 * MEGABYTE
 
 
 async def test_the_threads_of_stateless_runs_are_swept_when_their_time_is_over(

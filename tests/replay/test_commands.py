@@ -2,6 +2,7 @@
 
 import json
 import os
+import pty
 import re
 import subprocess
 import sys
@@ -38,7 +39,7 @@ class Shell:
             "DIR": str(folder / "exported"),
         }
 
-    def run(self, line: str) -> subprocess.CompletedProcess[str]:
+    def run(self, line: str, stderr: int = subprocess.PIPE) -> subprocess.CompletedProcess[str]:
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("THREADLINE", "TEST_"))}
         environment = kept | self.names | {"DATABASE_URL": url_of(self.past.dsn)}
         program = f"{sys.executable} -W error::DeprecationWarning -m threadline.cli"
@@ -46,7 +47,8 @@ class Shell:
             ["bash", "-c", re.sub(r"^threadline", program, line)],
             cwd=self.folder,
             env=environment,
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=stderr,
             text=True,
             timeout=60,
             check=False,
@@ -140,6 +142,17 @@ def test_what_cannot_be_is_said_in_one_line(shell: Shell, line: str, code: int, 
     done = shell.run(line)
     assert (done.returncode, said in done.stderr) == (code, True), done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_an_export_shows_its_progress_where_somebody_looks(shell: Shell) -> None:
+    own, theirs = pty.openpty()
+    with open(own, "rb", buffering=0) as terminal:
+        done = shell.run("threadline export --out $DIR", stderr=theirs)
+        os.close(theirs)
+        shown = terminal.read(100_000).decode()
+    assert done.returncode == 0
+    assert re.search(r"events\S* .*?\d+/\d+", shown)
+    assert "events.jsonl" in done.stdout
 
 
 @pytest.mark.parametrize(

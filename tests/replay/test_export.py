@@ -211,14 +211,20 @@ async def test_the_memory_of_an_export_does_not_grow_with_what_is_exported(
     assert pyarrow.default_memory_pool().bytes_allocated() < 40 * 1024 * 1024
 
 
-def test_an_export_beside_running_work_is_of_one_moment(past: Past, tmp_path: Path) -> None:
-    """Events are written while it reads: what it holds fits together all the same."""
+def test_an_export_beside_running_work_is_of_one_moment(
+    past: Past, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Events are written while it reads, after each row: what it holds fits together all the same."""
     thread_id, _, _ = past.run("steps")
+    monkeypatch.setattr("threadline.replay.export._REPORT_EVERY", 1)
+    disturbed: list[int] = []
 
-    def disturb(*_: Any) -> None:
+    def disturb(_expected: dict[str, int], so_far: dict[str, int]) -> None:
         past.run("steps", thread_id)
+        disturbed.append(sum(so_far.values()))
 
     written(past, tmp_path, on_progress=disturb)
+    assert disturbed[0] < 3 < len(disturbed)
     assert read(tmp_path, "select max(seq) = count(*) from {events}") == [(True,)]
     assert read(tmp_path, "select count(*) from {runs}") == [(1,)]
     assert read(tmp_path, "select count(*) from {steps}") == [(4,)]

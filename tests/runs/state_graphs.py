@@ -65,6 +65,14 @@ def compile_jumping() -> Compiled:
     return builder.add_edge(START, "jump").compile()
 
 
+def compile_clashing() -> Compiled:
+    def write(state: State) -> State:
+        return {"n": state.get("n", 0) + 1}
+
+    builder = StateGraph(State).add_node("left", write).add_node("right", write)
+    return builder.add_edge(START, "left").add_edge(START, "right").compile()
+
+
 def compile_hanging() -> Compiled:
     async def never_decide(state: State) -> str:
         await asyncio.Event().wait()
@@ -93,4 +101,4 @@ def make_report(config: RunnableConfig, runtime: ServerRuntime[Any]) -> Compiled
 
 
 steps, nested, jumping = compile_steps(), compile_nested(), compile_jumping()
-hanging, chat = compile_hanging(), compile_chat()
+hanging, chat, clashing = compile_hanging(), compile_chat(), compile_clashing()

@@ -8,6 +8,7 @@ from uuid import UUID
 
 import orjson
 from langgraph.checkpoint.base import BaseCheckpointSaver
+from langgraph.errors import InvalidUpdateError
 
 from threadline.checkpoints.pool import Pool
 from threadline.checkpoints.saver import ThreadSaver
@@ -20,7 +21,7 @@ from threadline.runs.states import States
 from threadline.runs.threads import Threads
 
 GRAPHS = Path(__file__).with_name("state_graphs.py")
-NAMES = ("steps", "nested", "jumping", "hanging", "chat", "make_report")
+NAMES = ("steps", "nested", "jumping", "hanging", "chat", "clashing", "make_report")
 
 
 class World:
@@ -73,7 +74,7 @@ class World:
             config=config_of(thread_id),
             context_kind="threads.create_run",
         ) as graph:
-            expected = [ValueError] if values.get("mode") == "fail" else []
+            expected = [ValueError, InvalidUpdateError] if values.get("mode") == "fail" else []
             with contextlib.suppress(*expected):
                 await graph.ainvoke(values, config_of(thread_id))
 

@@ -51,6 +51,14 @@ async def test_a_thread_that_does_not_exist_has_no_state(world: World) -> None:
             await refused
 
 
+async def test_results_that_cannot_be_taken_together_leave_the_state_that_they_started_from(world: World) -> None:
+    thread_id = await world.start("clashing", n=1, mode="fail")
+    state = as_json(await world.states.get(thread_id))
+    assert state["values"] == {"n": 1, "mode": "fail", "log": []}
+    assert sorted(state["next"]) == ["left", "right"]
+    assert state == as_json(await world.states.history(thread_id))[0]
+
+
 async def test_a_finished_run_leaves_a_state_of_the_wire_shape(world: World) -> None:
     thread_id = await world.start(n=1)
 

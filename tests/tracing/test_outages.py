@@ -1,8 +1,10 @@
 """An endpoint that is dead, slow or refuses: runs go on, the process ends in time, and no trace is lost."""
 
 import os
+import re
 import stat
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,7 +16,7 @@ import httpx
 import pytest
 
 from threadline.checkpoints.pool import Database
-from threadline.runs import trace_outbox
+from threadline.runs import trace_client, trace_outbox
 from threadline.runs.trace_client import TraceClient
 from threadline.runs.trace_outbox import Outbox, TraceCounts
 from threadline.runs.trace_spool import Spool, TraceRequest, read_trace, resend
@@ -62,13 +64,18 @@ def test_a_process_ends_in_time_with_a_dead_endpoint_and_all_its_spans_are_sent_
                 answer = http.post("/runs/wait", json=body)
                 answer.raise_for_status()
                 runs.append(answer.headers["location"].split("/")[-2])
+            told = http.get("/info").json()["tracing"]
+        assert told["sent"] == told["dropped"] == 0
+        if serve_endpoint is serve_silence:  # which says nothing for so long that all of them wait in memory
+            assert told["spooled"] == 0
+            assert told["waiting_bytes"] > 5000 * 500
         assert server.stop() < 5, server.log
         assert "lsv2_test" not in server.log
     with serve_ingest() as ingest:
-        told: list[tuple[int, int]] = []
-        resent = resend(server.spool, ingest.url, KEY, lambda done, total: told.append((done, total)))
+        progress: list[tuple[int, int]] = []
+        resent = resend(server.spool, ingest.url, KEY, lambda done, total: progress.append((done, total)))
         assert (resent.left, resent.reason) == (0, None)
-        assert told[-1] == (resent.sent, resent.sent)
+        assert progress[-1] == (resent.sent, resent.sent)
         assert len(ingest.spans) == 10 * (WIDTH + 2) >= 5000
         assert all(ingest.is_whole(run) for run in runs)
         assert {len(ingest.trace(run)) for run in runs} == {WIDTH + 2}
@@ -92,6 +99,45 @@ async def test_runs_are_as_quick_as_ever_beside_an_endpoint_that_is_not(
     with serve_ingest() as later:
         resend(tmp_path / "traces", later.url, KEY)
         assert len({*later.spans, *ingest.spans}) == 40
+
+
+def memory(pid: int) -> float:
+    """The megabytes that a process holds."""
+    (kilobytes,) = re.findall(r"VmRSS:\s+(\d+)", Path(f"/proc/{pid}/status").read_text())
+    return int(kilobytes) / 1024
+
+
+@pytest.mark.slow  # thousands of runs with large states
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads a process's memory where Linux tells it")
+@pytest.mark.parametrize("serve_endpoint", [serve_nothing, serve_silence])
+def test_thousands_of_runs_beside_a_dead_endpoint_do_not_fill_the_memory(
+    dsn: str, tmp_path: Path, serve_endpoint: Callable[[], AbstractContextManager[str]]
+) -> None:
+    """Four hundred megabytes of spans, of which a hundred have a place in the spool."""
+    body = {"assistant_id": "quick", "input": {"messages": [{"role": "user", "content": "x" * 50_000}]}}
+    with serve_endpoint() as url, start_traced(dsn, tmp_path, url, {"LOG_LEVEL": "warning"}) as server:
+
+        def ask(runs: int) -> None:
+            with httpx.Client(base_url=server.url, timeout=60) as http:
+                for _ in range(runs):
+                    http.post("/runs/wait", json=body).raise_for_status()
+
+        def load(runs: int) -> float:
+            with ThreadPoolExecutor(8) as clients:
+                list(clients.map(ask, [runs // 8] * 8))
+            return memory(server.process.pid)
+
+        before, *after = (load(runs) for runs in (80, 800, 800, 800))
+        told = httpx.get(f"{server.url}/info").json()["tracing"]
+        spooled = sum(path.stat().st_size for path in server.spool.iterdir())
+        assert server.stop() < 5
+    assert after[-1] - before < 350, after
+    assert after[-1] - after[-2] < 60, after
+    assert told["sent"] == 0
+    assert told["spooled"] > 0
+    assert told["dropped"] > 0
+    assert told["waiting_bytes"] <= 2 * 32 * 1024 * 1024 + 25_000_000
+    assert spooled <= 110 * 1024 * 1024
 
 
 @pytest.fixture
@@ -198,26 +244,30 @@ def test_only_the_owner_may_read_the_spool_and_no_key_is_in_it(tmp_path: Path, c
     assert read_trace(file) == BATCH
 
 
-def fill(client: TraceClient, number: int) -> None:
+def make_client(outbox: Outbox, counts: TraceCounts, url: str, max_items: int) -> TraceClient:
+    return TraceClient(
+        outbox,
+        counts,
+        max_items=max_items,
+        api_url=url,
+        api_key="lsv2_test",
+        workspace_id=None,
+        hide_inputs=False,
+        hide_outputs=False,
+    )
+
+
+def fill(client: TraceClient, number: int, size: int = 1000) -> None:
     for _ in range(number):
         span = uuid4()
         order = f"{datetime.now(UTC):%Y%m%dT%H%M%S%fZ}{span}"
-        client.create_run("span", {"text": "x" * 1000}, "chain", id=span, trace_id=span, dotted_order=order)
+        client.create_run("span", {"text": "x" * size}, "chain", id=span, trace_id=span, dotted_order=order)
 
 
 def test_spans_that_come_faster_than_they_are_packed_are_counted(tmp_path: Path, counts: TraceCounts) -> None:
     with serve_silence() as url:
         outbox = make_outbox(tmp_path, counts)
-        client = TraceClient(
-            outbox,
-            counts,
-            max_items=50,
-            api_url=url,
-            api_key="lsv2_test",
-            workspace_id=None,
-            hide_inputs=False,
-            hide_outputs=False,
-        )
+        client = make_client(outbox, counts, url, max_items=50)
         fill(client, 2000)
         assert client.tracing_queue is not None
         assert client.tracing_queue.qsize() <= 50
@@ -227,6 +277,27 @@ def test_spans_that_come_faster_than_they_are_packed_are_counted(tmp_path: Path,
     spooled = sum(read_trace(file).count() for file in Spool(tmp_path, 0).files())
     assert counts.dropped > 0
     assert counts.dropped + spooled == 2000
+
+
+def test_spans_that_wait_to_be_packed_are_bounded_in_bytes_too(
+    tmp_path: Path, counts: TraceCounts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trace_client, "MAX_BYTES", 1_000_000)
+    with serve_silence() as url:
+        outbox = make_outbox(tmp_path, counts, max_bytes=200_000_000)
+        client = make_client(outbox, counts, url, max_items=100_000)
+        assert client.tracing_queue is not None
+        most = 0
+        for _ in range(200):
+            fill(client, 1, size=100_000)
+            most = max(most, client.waiting_bytes)
+        client.flush(timeout=5)
+        assert client.waiting_bytes == 0
+        outbox.finish(0)
+        client.close(timeout=0)
+    assert 0 < most < 1_200_000
+    spooled = sum(read_trace(file).count() for file in Spool(tmp_path, 0).files())
+    assert counts.dropped + spooled == 200
 
 
 def test_what_is_no_trace_is_told_and_left_and_the_others_are_sent(tmp_path: Path) -> None:

@@ -1,10 +1,13 @@
 """Owns the checks of fetching: public pages are read, everything else is refused, and nothing takes for ever."""
 
+import ssl
 from collections.abc import Iterator, Sequence
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
+from pathlib import Path
 
 import pytest
+import trustme
 
 from threadline.graphs.assistant import fetching
 from threadline.graphs.assistant.addresses import Address, RefusedAddress, check_addresses
@@ -199,6 +202,56 @@ async def test_a_circle_of_redirects_ends(served: Site) -> None:
 async def test_a_closed_port_is_said_so(served: Site) -> None:
     with pytest.raises(FetchFailed, match="cannot be fetched"):
         await fetch("http://127.0.0.1:9/", HERE)
+
+
+class Authority:
+    """A certificate authority that no machine knows: its certificates, and settings that trust it."""
+
+    def __init__(self, folder: Path) -> None:
+        self._ca = trustme.CA()
+        self._ca.cert_pem.write_to_path(str(folder / "authority.pem"))
+        self.settings = FetchSettings(allow_loopback=True, ca_file=folder / "authority.pem")
+
+    def vouch(self, name: str, *, until: datetime | None = None) -> ssl.SSLContext:
+        """Return what a server of that name shows."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self._ca.issue_cert(name, not_after=until).configure_cert(context)
+        return context
+
+
+@pytest.fixture
+def authority(tmp_path: Path) -> Authority:
+    return Authority(tmp_path)
+
+
+async def test_a_page_is_fetched_over_tls_from_a_server_that_a_named_authority_vouches_for(
+    authority: Authority,
+) -> None:
+    with site({"/lease": LEASE}, tls=authority.vouch("team.test")) as served:
+        url = served.url("/lease", "team.test")
+        page = await fetch(url, authority.settings, resolve=Names(team_test=[["127.0.0.1"]]))
+        assert (page.url, page.split.title) == (url, "Leases")
+        assert url.startswith("https://")
+        with pytest.raises(FetchFailed, match=r"cannot be fetched: .*certificate"):
+            await fetch(url, HERE, resolve=Names(team_test=[["127.0.0.1"]]))
+        assert [path for path, _ in served.asked] == ["/lease"]
+
+
+async def test_a_certificate_of_another_name_or_of_the_past_is_refused(authority: Authority) -> None:
+    ended = datetime.now(UTC) - timedelta(days=1)
+    refused = {"Hostname mismatch": authority.vouch("other.test"), "expired": authority.vouch("team.test", until=ended)}
+    for reason, context in refused.items():
+        with site({"/lease": LEASE}, tls=context) as served:
+            url = served.url("/lease", "team.test")
+            with pytest.raises(FetchFailed, match=rf"https://team\.test\S+ cannot be fetched: .*{reason}"):
+                await fetch(url, authority.settings, resolve=Names(team_test=[["127.0.0.1"]]))
+            assert served.asked == []
+
+
+async def test_what_speaks_no_tls_is_said_so(served: Site, authority: Authority) -> None:
+    served.scheme = "https"
+    with pytest.raises(FetchFailed, match="cannot be fetched"):
+        await fetch(served.url("/lease"), authority.settings)
 
 
 @pytest.mark.usefixtures("_own_machine")

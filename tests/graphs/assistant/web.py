@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from ssl import SSLContext
 from threading import Event, Thread
 from typing import Any
 
@@ -26,20 +27,23 @@ class Site:
 
     port: int
     pages: dict[str, Page]
+    scheme: str = "http"
     asked: list[tuple[str, str | None]] = field(default_factory=list)
     stopped: Event = field(default_factory=Event)
 
     def url(self, path: str, host: str = "127.0.0.1") -> str:
         """The address of a page."""
-        return f"http://{host}:{self.port}{path}"
+        return f"{self.scheme}://{host}:{self.port}{path}"
 
 
 @contextmanager
-def site(pages: Mapping[str, Page], at: str = "127.0.0.1") -> Iterator[Site]:
-    """Serve the pages until the end of the block."""
-    server = ThreadingHTTPServer((at, 0), _Pages)
-    server.daemon_threads = True
-    served = Site(server.server_port, dict(pages))
+def site(pages: Mapping[str, Page], at: str = "127.0.0.1", tls: SSLContext | None = None) -> Iterator[Site]:
+    """Serve the pages until the end of the block, over TLS with the certificate of `tls` if there is one."""
+    server = _Server((at, 0), _Pages)
+    if tls is not None:
+        # Shaken hands are up to each connection's own thread: a client that goes away then holds up no other.
+        server.socket = tls.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
+    served = Site(server.server_port, dict(pages), "https" if tls else "http")
     server.site = served  # type: ignore[attr-defined]  # the standard library's way to reach a request's server
     thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, name="site")
     thread.start()
@@ -50,6 +54,13 @@ def site(pages: Mapping[str, Page], at: str = "127.0.0.1") -> Iterator[Site]:
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that does not trust us is no failure here."""
 
 
 class _Pages(BaseHTTPRequestHandler):
