@@ -6,7 +6,20 @@ from importlib.metadata import version
 
 from fastapi import FastAPI
 
-from threadline.api import assistants, blueprints, protocols, replay, runs, stateless, states, system, threads
+from threadline.api import (
+    assistants,
+    blueprints,
+    event_streaming,
+    metrics,
+    protocols,
+    replay,
+    runs,
+    stateless,
+    states,
+    store,
+    system,
+    threads,
+)
 from threadline.api.answers import Answers
 from threadline.api.departures import Stopping
 from threadline.api.documentation import install_documentation
@@ -25,11 +38,14 @@ ROUTERS = (
     runs.router,
     stateless.router,
     states.router,
+    event_streaming.router,
     threads.router,
     assistants.router,
     blueprints.router,
+    store.router,
     replay.router,
     protocols.router,
+    metrics.router,
     system.router,
 )
 

@@ -16,7 +16,16 @@ from starlette.exceptions import HTTPException
 from threadline.api.responses import JsonResponse
 from threadline.graphs.auth import Refused
 from threadline.runs.callers import NotAllowed
-from threadline.runs.errors import Conflict, Gone, Invalid, InvalidState, NotFound, RunError, TooManyPending
+from threadline.runs.errors import (
+    Conflict,
+    Gone,
+    Invalid,
+    InvalidItem,
+    InvalidState,
+    NotFound,
+    RunError,
+    TooManyPending,
+)
 from threadline.runs.secrets import shown_value
 
 logger = logging.getLogger("threadline.api")
@@ -52,6 +61,7 @@ class BodyTooLarge(RequestError):
 STATUS_OF: Mapping[type[Exception], int] = {
     BadValue: 400,
     ContradictoryRequest: 400,
+    InvalidItem: 400,
     InvalidState: 400,
     NotAllowed: 403,
     NotFound: 404,

@@ -38,6 +38,8 @@ RULES = (
     _rule("POST", f"{THREAD}/runs(?:/wait|/stream)?", "threads", "read"),
     _rule("POST", f"{THREAD}/(?:history|state/checkpoint)", "threads", "read"),
     _rule("POST", f"{THREAD}/(?:fork|copy)", "threads", "read"),
+    # What a command does is asked about by what it asks for.
+    _rule("POST", f"{THREAD}/(?:commands|stream/events)", "threads", "read"),
     _rule("GET|HEAD", f"{THREAD}/runs/{{run_id}}(?:/*)?", "threads", "read"),
     _rule("GET|HEAD", f"{THREAD}(?:/*)?", "threads", "read"),
     _rule("DELETE", f"{THREAD}/runs/{{run_id}}", "threads", "delete"),
@@ -52,10 +54,14 @@ RULES = (
     _rule("DELETE", "/assistants/{assistant_id}(?:/*)?", "assistants", "delete"),
     _rule(ANY, "/assistants/{assistant_id}(?:/*)?", "assistants", "update"),
     _rule("POST", "/runs(?:/wait|/stream)?"),
+    _rule("PUT|GET|HEAD|DELETE", "/store/items"),
+    _rule("POST", "/store/(?:items/search|namespaces)"),
     # As with runs: the system's assistants are everybody's, and whose a thread is, is asked where it is looked up.
     _rule("POST", "/mcp/?"),
     _rule("GET|HEAD|POST", "/a2a/{assistant_id}(?:/*)?"),
     _rule("GET|HEAD", r"/\.well-known/agent-card\.json"),
+    # What it tells is about all users, but nothing of any: whoever scrapes it has a token of its own.
+    _rule("GET|HEAD", "/metrics"),
     _rule("GET|HEAD", "/(?:docs|docs/assets/[^/]+|openapi.json)"),
 )
 

@@ -13,6 +13,7 @@ router = APIRouter(tags=["System"])
 
 
 @router.get("/", include_in_schema=False)
+@router.head("/ok", include_in_schema=False)
 @router.get("/ok", summary="Whether the server lives")
 async def ok(
     engine: EngineDep, check_db: Annotated[bool, Query(description="Ask the database, too.")] = False

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
+from langgraph.store.base import Item, SearchItem
+
 from threadline.runs.model import Assistant, AssistantVersion, JsonObject, Run, Thread
 from threadline.runs.secrets import shown_kwargs
 
@@ -79,6 +81,22 @@ def version_view(version: AssistantVersion) -> JsonObject:
         "version": version.version,
         "description": version.description,
     }
+
+
+def item_view(item: Item) -> JsonObject:
+    """Return an item of the store."""
+    return {
+        "namespace": list(item.namespace),
+        "key": item.key,
+        "value": item.value,
+        "created_at": _utc(item.created_at),
+        "updated_at": _utc(item.updated_at),
+    }
+
+
+def found_view(item: SearchItem) -> JsonObject:
+    """Return an item that a search found, with how near it is to what was asked; null where nothing was."""
+    return item_view(item) | {"score": item.score}
 
 
 def select(view: JsonObject, names: Sequence[str] | None) -> JsonObject:

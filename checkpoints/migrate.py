@@ -4,6 +4,8 @@ import asyncio
 import hashlib
 import logging
 import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from importlib.resources import files
 from time import monotonic
@@ -61,11 +63,18 @@ async def migrate(database: Database, *, wait: float = 60.0) -> list[str]:
     again and again, because a session that waits inside pg_advisory_lock holds a snapshot and would block
     LangGraph's CREATE INDEX CONCURRENTLY for ever. Raises MigrationError.
     """
+    async with schema_lock(database, wait) as connection:
+        applied = await _apply_langgraph(connection)
+        return applied + await _apply_documents(connection)
+
+
+@asynccontextmanager
+async def schema_lock(database: Database, wait: float = 60.0) -> AsyncIterator[AsyncConnection]:
+    """Yield a connection that nobody else changes the schema beside. Raises MigrationError after `wait` seconds."""
     async with await database.connect("migrate", direct=True) as connection:
         await _take_lock(connection, wait)
         try:
-            applied = await _apply_langgraph(connection)
-            return applied + await _apply_documents(connection)
+            yield connection
         finally:
             if not connection.broken:
                 await connection.execute(_SQL["unlock"], {"key": _LOCK_KEY})

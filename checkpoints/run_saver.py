@@ -80,6 +80,7 @@ class RunSaver(ThreadSaver):
         self._namespaces: set[str] = set()
         self._results: set[str] = set()
         self.on_writes: Callable[[str, str, bool], None] = lambda ns, task_id, taken: None
+        self.on_checkpoint: Callable[[Entry, CheckpointRow], None] = lambda entry, row: None
 
     # What the recorder of the run's events asks and says.
 
@@ -190,11 +191,7 @@ class RunSaver(ThreadSaver):
         return await _read_patiently(lambda: read(config=config, channels=channels))
 
     def aput_writes(
-        self,
-        config: RunnableConfig,
-        writes: Sequence[tuple[str, Any]],
-        task_id: str,
-        task_path: str = "",
+        self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = ""
     ) -> Coroutine[Any, Any, None]:
         """Take the writes at the call, not when the result is awaited.
 
@@ -263,6 +260,7 @@ class RunSaver(ThreadSaver):
     def _add_checkpoint(self, row: CheckpointRow, blobs: list[BlobRow]) -> Entry:
         entry, later = self._take_held(row.ns, row.id)
         size = entry.size
+        self.on_checkpoint(entry, row)
         entry.add_rows([row], blobs, [])
         if entry.ready:
             self._buffer.add(entry, before=later)

@@ -8,7 +8,7 @@ import gc
 import logging
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from socket import socket
 
@@ -23,6 +23,7 @@ from threadline.checkpoints.pool import Database
 from threadline.commands.databases import PATIENCE, await_database
 from threadline.commands.semantics import chosen_embedder
 from threadline.commands.stopping import run_until_stopped
+from threadline.commands.storage import read_all
 from threadline.commands.traces import trace_folder
 from threadline.graphs.assistant import documents, fetching, model
 from threadline.graphs.configuration import Configuration
@@ -61,7 +62,9 @@ def run_process(
     registry = load_graphs(settings, configuration)
     refuse_unsafe(configuration)
     door = None if duties.listener is None else open_door(configuration)
-    run_until_stopped(_live(settings, registry, database, duties, on_ready, door), loop_factory=new_event_loop)
+    lifetimes, items = read_all(configuration, settings.model)
+    engine = replace(_engine_settings(settings, executes=duties.executes), lifetimes=lifetimes, items=items)
+    run_until_stopped(_live(settings, registry, database, engine, duties, on_ready, door), loop_factory=new_event_loop)
 
 
 def load_graphs(settings: Settings, configuration: Configuration) -> Registry:
@@ -101,12 +104,13 @@ async def _live(
     settings: Settings,
     registry: Registry,
     database: Database,
+    engine_settings: EngineSettings,
     duties: Duties,
     on_ready: OnReady,
     door: Door | None,
 ) -> None:
     await await_database(database, duties.patience)
-    async with _open_engine(settings, registry, database, executes=duties.executes) as engine:
+    async with _open_engine(settings, registry, database, engine_settings) as engine:
         if duties.listener is None:
             _settle()
             on_ready(registry)
@@ -117,10 +121,10 @@ async def _live(
 
 @asynccontextmanager
 async def _open_engine(
-    settings: Settings, registry: Registry, database: Database, *, executes: bool
+    settings: Settings, registry: Registry, database: Database, engine_settings: EngineSettings
 ) -> AsyncIterator[Engine]:
     try:
-        async with open_engine(database, registry, _engine_settings(settings, executes=executes)) as engine:
+        async with open_engine(database, registry, engine_settings) as engine:
             # No other task has had a turn since the engine opened, so no run is without it.
             documents.connect(engine.pool, chosen_embedder(settings.model))
             yield engine

@@ -9,6 +9,8 @@ from threadline.graphs.errors import ConfigurationError
 
 _VARIABLE = re.compile(r"\$\{\{\s*env\.([A-Za-z_][A-Za-z0-9_]*)\s*\}\}")
 
+_LARGEST = 10**8  # minutes: nearly two hundred years
+
 
 class Section:
     """One object of the file, under the dotted name `key`."""
@@ -52,6 +54,15 @@ class Section:
         if isinstance(value, bool) or not isinstance(value, int) or value < least:
             raise self.wrong(name, f"must be a whole number of at least {least}")
         return value
+
+    def number(self, name: str) -> float | None:
+        """Return a number above zero, None without one."""
+        value = self._content.get(name)
+        if value is None:
+            return None
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= _LARGEST:
+            raise self.wrong(name, "must be a number above zero")
+        return float(value)
 
     def words(self, name: str) -> tuple[str, ...] | None:
         """Return a list of texts, None without one."""

@@ -17,6 +17,7 @@ from threadline.replay.edits import Edit, apply_edits
 from threadline.replay.snapshots import snapshot
 from threadline.replay.steps import find_namespace, read_step
 from threadline.replay.values import read_blob, to_json
+from threadline.runs.callers import permit
 from threadline.runs.encoding import encode
 from threadline.runs.errors import CheckpointNotFound, Invalid
 from threadline.runs.identity import uuid7
@@ -59,6 +60,8 @@ async def fork(pool: Pool, source: UUID, checkpoint_id: str | None = None, edits
     """
     refuse_unstorable(checkpoint_id, "the checkpoint's id")
     target = uuid7()
+    made: JsonObject = {"thread_id": target, "metadata": {}}
+    await permit("threads", "create", made)
     async with snapshot(pool, source, writes=True) as connection:
         if checkpoint_id is None:
             checkpoint_id = (await read_step(connection, source)).checkpoint_id
@@ -70,7 +73,8 @@ async def fork(pool: Pool, source: UUID, checkpoint_id: str | None = None, edits
         came_from: JsonObject = {"thread_id": str(source), "checkpoint_id": checkpoint_id}
         if edits:
             came_from["set"] = {edit.pointer: edit.value for edit in edits}
-        status = await _settle(connection, source, target, origin, came_from, edited=bool(edits))
+        labels = {**made["metadata"], ORIGIN: came_from}
+        status = await _settle(connection, source, target, origin, labels, edited=bool(edits))
     return Fork(target, came_from, status)
 
 
@@ -106,7 +110,7 @@ async def _settle(
     source: UUID,
     target: UUID,
     origin: _Origin,
-    came_from: JsonObject,
+    labels: JsonObject,
     *,
     edited: bool,
 ) -> ThreadStatus:
@@ -124,7 +128,7 @@ async def _settle(
         values = encode((await read_step(connection, target, origin.path[0])).values).decode()
     settled = {
         "target": target,
-        "metadata": encode_metadata({**metadata, ORIGIN: came_from}),
+        "metadata": encode_metadata({**metadata, **labels}),
         "config": encode(config).decode(),
         "status": status,
         "values": values,

@@ -14,6 +14,7 @@ from langgraph.pregel import Pregel
 from langgraph.store.base import BaseStore
 
 from threadline.graphs.registry import Registry
+from threadline.runs.callers import current_user, for_graph, with_caller
 from threadline.runs.errors import UnknownGraph
 from threadline.runs.model import Assistant, JsonObject
 
@@ -67,9 +68,15 @@ class Blueprints:
         if graph_id not in self.registry.graph_ids or graph_id in self.registry.errors:
             reason = self.registry.errors.get(graph_id) or f"Graph '{graph_id}' is not in langgraph.json"
             raise UnknownGraph(str(reason))
-        config: RunnableConfig = assistant.config  # type: ignore[assignment]  # JSON that a client wrote
+        told = for_graph(with_caller(assistant.config.get("configurable") or {}))
+        config: RunnableConfig = {**assistant.config, "configurable": told}  # type: ignore[typeddict-item]  # a client's
         async with self.registry.open_graph(
-            graph_id, checkpointer=None, store=self.store, config=config, context_kind="assistants.read"
+            graph_id,
+            checkpointer=None,
+            store=self.store,
+            config=config,
+            context_kind="assistants.read",
+            user=current_user(),
         ) as graph:
             yield graph
 

@@ -149,9 +149,20 @@ def as_uuid(text: str) -> UUID | None:
 
 def with_caller(configurable: JsonObject) -> JsonObject:
     """Return what a run of the present request is told: what was asked for, and who asked for it."""
-    own = {key: value for key, value in configurable.items() if not key.startswith(RESERVED)}
     caller = _CALLER.get()
+    own = without_reserved(configurable)
     return own if caller is None else own | caller.configurable
+
+
+def without_reserved(given: JsonObject) -> JsonObject:
+    """Return what a client may say in `configurable` or `context`."""
+    return {key: value for key, value in given.items() if not key.startswith(RESERVED)}
+
+
+def for_graph(configurable: JsonObject) -> JsonObject:
+    """Return `configurable` as a graph finds it: the user that is stored as JSON is one again."""
+    fields = configurable.get("langgraph_auth_user")
+    return {**configurable, "langgraph_auth_user": User(fields)} if fields else configurable
 
 
 def describe_user(user: User) -> JsonObject:

@@ -18,9 +18,9 @@ from uuid import UUID, uuid4
 
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.store.base import BaseStore
-from langgraph.store.postgres.aio import AsyncPostgresStore
 from psycopg import AsyncConnection
 
+from threadline.checkpoints.item_vectors import prepare_vectors
 from threadline.checkpoints.migrate import verify
 from threadline.checkpoints.pool import Database, Pool, open_pool
 from threadline.checkpoints.saver import ThreadSaver
@@ -31,6 +31,8 @@ from threadline.runs.assistants import Assistants
 from threadline.runs.blueprints import Blueprints
 from threadline.runs.endings import Endings
 from threadline.runs.hints import Hint, Hints
+from threadline.runs.item_store import ItemSettings, ItemStore
+from threadline.runs.items import Items
 from threadline.runs.lease import hold_lease
 from threadline.runs.model import LogRow
 from threadline.runs.queue import Queue
@@ -71,6 +73,7 @@ class EngineSettings:
     tracing: TracingSettings = field(default_factory=TracingSettings)
     trace_spool: Path = Path(".threadline/traces")  # folder for traces that could not be sent
     lifetimes: ThreadLifetimes = field(default_factory=ThreadLifetimes)
+    items: ItemSettings = field(default_factory=ItemSettings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +92,8 @@ class Engine:
     tracing: Tracing
     blueprints: Blueprints
     retention: Retention
+    items: Items
+    worker: Worker
 
 
 @asynccontextmanager
@@ -102,6 +107,8 @@ async def open_engine(database: Database, registry: Registry, settings: EngineSe
     async with AsyncExitStack() as stack:
         pool = await stack.enter_async_context(open_pool(database, "pool"))
         await verify(pool)
+        if settings.items.index is not None:
+            await prepare_vectors(database, settings.items.index)
         parts = _Parts(database, registry, settings, pool)
         stack.push_async_callback(parts.tracing.close)
         await parts.assistants.sync_system()
@@ -111,7 +118,7 @@ async def open_engine(database: Database, registry: Registry, settings: EngineSe
         tasks += await stack.enter_async_context(parts.writer.running())
         tasks.append(await stack.enter_async_context(parts.admission.running()))
         tasks += await stack.enter_async_context(_run_tasks(parts.background()))
-        stack.push_async_callback(_close_store, parts.store)
+        stack.push_async_callback(parts.store.close)
         failures: list[BaseException] = []
         stack.push_async_callback(parts.worker.stop)
         stack.enter_context(_watch(tasks, failures))
@@ -130,8 +137,7 @@ class _Parts:
         self._registry = registry
         self._pooler = database.pooler
         self._serializers = Serializers(registry)
-        self.store = AsyncPostgresStore(pool)  # type: ignore[arg-type]  # it asks each cursor for dict rows itself
-        self.store.supports_pipeline = self.store.supports_pipeline and not database.pooler
+        self.store = ItemStore(pool, settings.items, pooler=database.pooler)
         self.tracing = Tracing(settings.tracing, settings.trace_spool)
         self.tails = Tails(pool, settings.poll)
         self.hints = Hints(database, self.process_id, self._take_hint, self._look_at_everything)
@@ -141,6 +147,7 @@ class _Parts:
         self.retention = Retention(pool, settings.lifetimes, self._announce)
         self._endings = Endings(pool, registry, self._serializers, self._announce, LINGER)
         self.worker = self._make_worker()
+        self._takeover = self._make_takeover()
         executor = self.worker if settings.executes else None
         self.admission = Admission(database, self.process_id, executor, lambda row: self.tails.publish([row]))
         self.queue = Queue(pool, self.admission, self.hints, self.tails, max_pending=settings.max_pending_runs)
@@ -179,6 +186,8 @@ class _Parts:
             self.tracing,
             Blueprints(self._registry, self.store),
             self.retention,
+            Items(self.store),
+            self.worker,
         )
 
     def background(self) -> dict[str, Coroutine[Any, Any, None]]:
@@ -187,9 +196,10 @@ class _Parts:
         if self._settings.executes:
             work["worker/claim"] = self.worker.claim_for_ever()
             work["worker/cancel"] = self.worker.cancel_for_ever()
-            work["takeover"] = self._make_takeover().watch_for_ever()
+            work["takeover"] = self._takeover.watch_for_ever()
             work["sweep"] = Sweep(self._pool).sweep_for_ever()
             work["retention"] = self.retention.sweep_for_ever()
+            work["items"] = self.store.sweep_for_ever()
         return work
 
     def _make_takeover(self) -> Takeover:
@@ -242,6 +252,8 @@ class _Parts:
             self.worker.look_for_cancels()
         if hint.queue:
             self.worker.wake()
+        if hint.death:
+            self._takeover.wake()
 
     def _look_at_everything(self) -> None:
         self.tails.look_at_everything()
@@ -262,13 +274,6 @@ async def _run_tasks(work: dict[str, Coroutine[Any, Any, None]]) -> AsyncIterato
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-
-
-async def _close_store(store: AsyncPostgresStore) -> None:
-    """The store has no way to be closed; its task is cancelled by nobody else while the loop still runs."""
-    if store._task is not None:
-        store._task.cancel()
-        await asyncio.gather(store._task, return_exceptions=True)
 
 
 @contextmanager

@@ -3,9 +3,9 @@
 RunError
   NotFound            ThreadNotFound  RunNotFound  AssistantNotFound  CheckpointNotFound
   Conflict            ThreadBusy  ThreadExists  AssistantExists  AssistantOfSystem
-  Invalid             UnknownGraph  NothingToCancel is a NotFound; InvalidState
+  Invalid             UnknownGraph  NothingToCancel is a NotFound; InvalidState  InvalidItem
   Gone                CursorTrimmed  ThreadGone
-  TooManyPending
+  TooManyPending  EmbeddingFailed
   LeaseLost           never leaves the worker
 """
 
@@ -79,6 +79,14 @@ class UnknownGraph(Invalid):
 
 class InvalidState(Invalid):
     """A state update the graph refuses."""
+
+
+class InvalidItem(Invalid):
+    """An item of the store, or a search for some, that means nothing."""
+
+
+class EmbeddingFailed(RunError):
+    """No vectors could be had for a text; the text says what happened."""
 
 
 class Gone(RunError):

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from typing import Any
 
 from langchain_core.runnables import RunnableConfig
@@ -13,7 +13,7 @@ from psycopg import Error
 
 from threadline.checkpoints.buffer import CancelRequested, Entry, Fence, FencedOut, RunBuffer
 from threadline.checkpoints.run_saver import RunSaver
-from threadline.runs.invocation import Invocation, make_invocation
+from threadline.runs.invocation import PROTOCOL, Invocation, make_invocation
 from threadline.runs.model import CancelAction, Claim, JsonObject, RunStatus, StopReason, ThreadStatus
 from threadline.runs.outcome import INTERRUPT, Outcome, describe_error, without, write_entry
 from threadline.runs.past import Past
@@ -190,6 +190,7 @@ class Execution:
             saver,
             modes=invocation.modes,
             subgraphs=invocation.subgraphs,
+            protocol=invocation.protocol,
             holds=invocation.durability != "exit",
             past=past,
             secrets=self._secrets,
@@ -224,7 +225,8 @@ class Execution:
             saver.serde = workshop.serializers.of(self.claim.run.graph_id)
             with workshop.tracing.trace(self.claim.run, workshop.registry.version(self.claim.run.graph_id)) as trace:
                 config["callbacks"] = [*trace.callbacks, *recorder.callbacks]
-                await _stream(graph, invocation, config, options, recorder)
+                with recorder.transcript or nullcontext():
+                    await _stream(graph, invocation, config, options, recorder)
 
     async def _finish(self, buffer: RunBuffer, outcome: Outcome) -> bool:
         """Commit the end. A cancel request that came in between is carried out instead."""
@@ -262,6 +264,8 @@ class Execution:
             config=shown_kwargs(run.kwargs).get("config") or {},
             cancel_known=self._reason is StopReason.CANCEL,
             opening=self._recorder.opening if self._recorder else self._opening(),
+            graph_id=run.graph_id,
+            protocol=PROTOCOL in (run.kwargs.get("stream_mode") or ()),
         )
 
 

@@ -21,15 +21,17 @@ logger = logging.getLogger("threadline.hints")
 
 THREADS_PER_HINT = 150  # a payload has at most 8,000 bytes
 _SQL = load_statements("threadline.runs", "hints.sql")
+_LEASE = load_statements("threadline.runs", "lease.sql")
 
 
 @dataclass(slots=True)
 class Hint:
-    """What happened: events on threads, runs that were asked to stop, something new in the queue."""
+    """What happened: events on threads, runs that were asked to stop, something new in the queue, a process's death."""
 
     threads: set[UUID] = field(default_factory=set)
     cancels: set[UUID] = field(default_factory=set)
     queue: bool = False
+    death: bool = False  # only its keeper tells
 
     def __bool__(self) -> bool:
         return bool(self.threads or self.cancels or self.queue)
@@ -81,13 +83,18 @@ class Hints:
                 await connection.close()
 
     async def listen(self) -> None:
-        """Pass on what others tell, for ever; after every (re)connect everything is looked at once."""
+        """Pass on what others tell, for ever; after every (re)connect everything is looked at once.
+
+        The connection holds this process's lock: to others its loss is a sign of our death.
+        """
         if self._database.pooler and not self._database.direct_conninfo:
             return  # a transaction pooler cannot LISTEN: polling does it all
         while True:
             try:
                 async with await self._database.connect("listen", direct=True) as connection:
                     await connection.execute(_SQL["listen"])
+                    for statement in ("watch", "note_watched"):
+                        await connection.execute(_LEASE[statement], {"process_id": self._process_id})
                     self._on_reconnect()
                     async for notice in connection.notifies():
                         self._take(notice.payload)
@@ -104,6 +111,7 @@ class Hints:
                 {UUID(thread_id) for thread_id in said.get("t", ())},
                 {UUID(run_id) for run_id in said.get("c", ())},
                 said.get("q", False),
+                said.get("d", False),
             )
         )
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import os
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -16,6 +15,7 @@ from psycopg_pool import PoolTimeout
 
 from threadline.checkpoints.pool import Database, Pool
 from threadline.checkpoints.statements import load_statements
+from threadline.runs.hosts import identify
 from threadline.runs.lease_keeper import Orders
 
 logger = logging.getLogger("threadline.lease")
@@ -33,9 +33,11 @@ async def hold_lease(
     """
     conninfo = database.direct_conninfo or database.conninfo
     prepare = bool(database.direct_conninfo) or not database.pooler
-    orders = Orders(conninfo, prepare, str(process_id), name, os.getpid(), lease.total_seconds(), renew.total_seconds())
+    me = identify()
+    who = (str(process_id), name, me.host, me.pid, me.birth)
+    orders = Orders(conninfo, prepare, *who, lease.total_seconds(), renew.total_seconds())
     async with pool.connection() as connection:
-        await connection.execute(_SQL["renew"], {"process_id": process_id, "name": name, "lease": lease})
+        await connection.execute(_SQL["renew"], orders.registration)
     task = asyncio.create_task(_keep(orders), name="lease")
     try:
         yield task

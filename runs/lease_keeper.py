@@ -30,15 +30,23 @@ _STOPPED_STATES = "TtZX"  # stopped, traced, zombie, dead: proc_pid_stat(5), ps(
 
 @dataclass(frozen=True, slots=True)
 class Orders:
-    """What the parent says on the first line: durations in seconds."""
+    """What the parent says on the first line: where the database is, who the parent is, and durations in seconds."""
 
     conninfo: str
     prepare: bool
     process_id: str
     name: str
-    parent_pid: int
+    host: str | None
+    pid: int
+    birth: str | None
     lease: float
     renew: float
+
+    @property
+    def registration(self) -> dict[str, Any]:
+        """What the statement `renew` is given."""
+        who = {name: getattr(self, name) for name in ("process_id", "name", "host", "pid", "birth")}
+        return {**who, "lease": timedelta(seconds=self.lease), "quiet": timedelta(seconds=2 * self.renew)}
 
 
 def is_stopped(pid: int) -> bool:
@@ -62,10 +70,7 @@ class Keeper:
         self._connection: psycopg.Connection[Any] | None = None
 
     def renew(self) -> None:
-        orders = self._orders
-        self._execute(
-            "renew", {"process_id": orders.process_id, "name": orders.name, "lease": timedelta(seconds=orders.lease)}
-        )
+        self._execute("renew", self._orders.registration)
 
     def expire(self) -> None:
         self._execute("expire", {"process_id": self._orders.process_id})
@@ -115,7 +120,7 @@ def main() -> None:
             return
         if time.monotonic() >= due:
             due = time.monotonic() + orders.renew
-            if not is_stopped(orders.parent_pid):
+            if not is_stopped(orders.pid):
                 keeper.renew()
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from threadline.checkpoints.pool import Pool
 from threadline.checkpoints.statements import load_statements
 from threadline.graphs.auth import Refused
-from threadline.runs.callers import Caller, clear_thread, with_caller
+from threadline.runs.callers import Caller, clear_thread, with_caller, without_reserved
 from threadline.runs.encoding import encode
 from threadline.runs.errors import ThreadNotFound
 from threadline.runs.metadata import encode_metadata
@@ -49,7 +49,7 @@ def _told(kwargs: JsonObject) -> JsonObject:
     config: JsonObject = kwargs.get("config") or {}
     told = {**kwargs, "config": {**config, "configurable": with_caller(config.get("configurable") or {})}}
     if context := kwargs.get("context"):
-        told["context"] = with_caller(context)
+        told["context"] = without_reserved(context)
     return told
 
 

@@ -191,18 +191,22 @@ where r.run_id = held.run_id and r.status = 'running'
 returning r.run_id
 
 -- name: reap
--- Give the runs of dead processes back to the queue and count a failure. A process is dead when its lease
--- has passed on the database's clock; nobody is declared dead within one lease of an outage, that is unless
--- the server and the asking process's own lease have been up for that long. Runs that were asked to stop, or
--- that have failed too often, are left for `abandoned`.
+-- Give the runs of dead processes back to the queue and count a failure. Who is dead is said in lease.sql; unless
+-- that is certain, nobody is declared dead within one lease of an outage, that is unless the server and the asking
+-- process's own lease have been up for that long. Runs that were asked to stop, or that have failed too often, are
+-- left for `abandoned`.
 with orphaned as materialized (
     select r.thread_id, r.run_id, r.process_id
     from runs r
     left join processes p on p.process_id = r.process_id
     where r.status = 'running'
-        and (p.process_id is null or p.leased_until < clock_timestamp())
+        and (
+            p.gone
+            or %(steady)s and (p.process_id is null or p.leased_until < clock_timestamp())
+            or %(calm)s and p.watched and p.quiet_at < clock_timestamp()
+                and pg_try_advisory_xact_lock(hashtextextended(p.process_id::text, 0))
+        )
         and r.failures + 1 < %(max_attempts)s
-        and %(steady)s
 ), held as materialized (
     select h.thread_id, o.run_id, o.process_id
     from thread_heads h
@@ -224,13 +228,15 @@ where h.thread_id = r.thread_id
 returning r.run_id, r.thread_id
 
 -- name: steady
--- Whether the asking process may declare others dead: see `reap`.
-select coalesce(bool_and(
-    p.leased_until > clock_timestamp()
-    and p.steady_since < clock_timestamp() - %(lease)s::interval
-    and pg_postmaster_start_time() < clock_timestamp() - %(lease)s::interval
-), false)
-from processes p where p.process_id = %(process_id)s
+-- Whether the asking process may declare others dead whose lease has passed, and those that are cut off: see `reap`.
+select coalesce(bool_and(lasting and p.steady_since < clock_timestamp() - %(lease)s::interval), false),
+    coalesce(bool_and(lasting and p.calm_since < clock_timestamp() - %(lease)s::interval), false)
+from processes p
+cross join lateral (
+    select p.leased_until > clock_timestamp()
+        and pg_postmaster_start_time() < clock_timestamp() - %(lease)s::interval as lasting
+) l
+where p.process_id = %(process_id)s
 
 -- name: abandoned
 -- Runs of dead processes that must be ended rather than run again: a cancel request waits, or too many failures.
@@ -239,7 +245,12 @@ from runs r
 join thread_heads h on h.thread_id = r.thread_id and h.run_id = r.run_id
 left join processes p on p.process_id = r.process_id
 where r.status = 'running'
-    and (p.process_id is null or p.leased_until < clock_timestamp())
+    and (
+        p.gone
+        or %(steady)s and (p.process_id is null or p.leased_until < clock_timestamp())
+        or %(calm)s and p.watched and p.quiet_at < clock_timestamp()
+            and pg_try_advisory_xact_lock(hashtextextended(p.process_id::text, 0))
+    )
     and (h.cancel is not null or r.failures + 1 >= %(max_attempts)s)
 
 -- name: cancelled
@@ -262,25 +273,35 @@ set cancel = case when cancel = 'rollback' then cancel else %(action)s end
 where thread_id = %(thread_id)s and run_id = %(run_id)s
 
 -- name: end_pending
--- Under the head's lock: a run that never started is final. Its end event carries the thread's values.
+-- Under the head's lock: a run that never started is final. Its last events are how the event-streaming protocol
+-- tells of that, and its end, which carries the thread's values.
 with ended as (
     update runs
     set status = 'interrupted', ended_at = clock_timestamp(), updated_at = clock_timestamp(),
-        end_seq = %(last_seq)s + 1
+        end_seq = %(last_seq)s + 2
     where run_id = %(run_id)s and status = 'pending'
-    returning run_id, thread_id
+    returning run_id, thread_id, graph_id
 ), head as (
-    update thread_heads h set inflight = h.inflight - 1, last_seq = h.last_seq + 1
+    update thread_heads h set inflight = h.inflight - 1, last_seq = h.last_seq + 2
     from ended where h.thread_id = ended.thread_id
 )
 insert into run_events (thread_id, first_seq, last_seq, run_id, contents, payload)
-select e.thread_id, %(last_seq)s + 1, %(last_seq)s + 1, e.run_id,
-    json_build_array(json_build_array('.run_ended', octet_length(m.payload),
-        (extract(epoch from clock_timestamp()) * 1000000)::bigint)),
-    m.payload
+select e.thread_id, %(last_seq)s + 1, %(last_seq)s + 2, e.run_id,
+    json_build_array(
+        json_build_array('.event/lifecycle', octet_length(m.lifecycle), m.now),
+        json_build_array('.run_ended', octet_length(m.answer), m.now)
+    ),
+    m.lifecycle || m.answer
 from ended e
 left join threads t on t.thread_id = e.thread_id
-cross join lateral (select convert_to(coalesce(t."values"::text, '{}'), 'UTF8') as payload) m
+cross join lateral (
+    select
+        convert_to(json_build_object(
+            'event', 'failed', 'graph_name', e.graph_id, 'error', 'The run was cancelled.'
+        )::text, 'UTF8') as lifecycle,
+        convert_to(coalesce(t."values"::text, '{}'), 'UTF8') as answer,
+        (extract(epoch from clock_timestamp()) * 1000000)::bigint as now
+) m
 
 -- name: end_active
 -- Under the head's lock, by somebody other than the run: the active run is final, its fence gone.

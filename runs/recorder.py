@@ -27,7 +27,9 @@ from threadline.runs.encoding import encode
 from threadline.runs.messages import MessageListener, MessageModes
 from threadline.runs.model import ATTEMPT_STARTED, INPUT_REQUESTED, NODE_FINISHED, NODE_STARTED, JsonObject
 from threadline.runs.past import Past
+from threadline.runs.state_view import view_config
 from threadline.runs.tokens import TokenMeter
+from threadline.runs.transcript import Transcript
 
 INTERRUPT = "__interrupt__"
 MAX_PENDING_BYTES = 64 * 1024 * 1024  # of one run, while the database takes nothing
@@ -39,8 +41,8 @@ class Recorder:
     `modes` are the stream modes the run was created with; lifecycle, interrupts and the last values are kept
     whatever they are. `past` knows what earlier attempts have logged, so that committed work is reported once.
     `secrets` are kept out of the errors of nodes. `opening` says who makes this attempt; it is logged beside the
-    first node, so that it costs no commit. `holds` is false where nothing is written while the run goes on
-    (durability exit).
+    first node, so that it costs no commit, or at once where there is a `protocol` to follow the run by. `holds` is
+    false where nothing is written while the run goes on (durability exit).
     """
 
     def __init__(
@@ -50,6 +52,7 @@ class Recorder:
         *,
         modes: frozenset[str],
         subgraphs: bool,
+        protocol: bool,
         holds: bool,
         past: Past,
         secrets: Set[str],
@@ -76,6 +79,12 @@ class Recorder:
         self.interrupts: dict[str, list[dict[str, Any]]] = {}
         self.interrupted = False
         self.questions: list[Any] = []  # what the interrupts ask, as the wire shows it
+        self.transcript = Transcript(self._log, secrets) if protocol else None
+        self._asked: set[str] = set()
+        if self.transcript is not None:
+            self._open()
+            self.transcript.cut_short(past.transcript)
+            saver.on_checkpoint = self.transcript.take_checkpoint
 
     @property
     def stream(self) -> StreamProtocol:
@@ -87,12 +96,14 @@ class Recorder:
     @property
     def callbacks(self) -> list[BaseCallbackHandler]:
         """What has to hear of the run's model calls."""
+        if self.transcript is not None:
+            return [self._meter, *self.transcript.callbacks(self._take_message)]
         if not self._messages.wanted:
             return [self._meter]
         return [self._meter, MessageListener(self._take_message, self._subgraphs)]
 
     def _take_message(self, chunk: StreamChunk) -> None:
-        """Take what LangGraph's message handler emits; called from any thread."""
+        """Take what LangGraph's handlers of messages and tools emit; called from any thread."""
         self._in_loop(self._take, chunk)
 
     def write_custom(self, value: Any) -> None:
@@ -120,9 +131,13 @@ class Recorder:
                 self._take_updates(ns, value)
             case "tasks":
                 self._take_task(ns, value)
+            case "messages" if self.transcript is not None:
+                self.transcript.take_message(ns, value)
             case "messages":
                 if self._visible(ns):
                     self._messages.take(ns, value)
+            case "tools" if self.transcript is not None:
+                self.transcript.take_tool(ns, value)
             case "checkpoints":
                 shown = _without_secrets(value)
                 self._take_checkpoint("checkpoints", ns, shown, shown)
@@ -130,6 +145,11 @@ class Recorder:
                 self._take_debug(ns, value)
             case _:
                 self._emit(mode, ns, value)
+
+    def _open(self) -> None:
+        if self.opening is not None:
+            self._log(ATTEMPT_STARTED, self.opening)
+            self.opening = None
 
     def _visible(self, ns: tuple[str, ...]) -> bool:
         return not ns or self._subgraphs
@@ -174,9 +194,9 @@ class Recorder:
         path = "|".join(ns)
         if "triggers" in value:
             self._ticking.add(path)
-            if self.opening is not None:
-                self._log(ATTEMPT_STARTED, self.opening)
-                self.opening = None
+            self._open()
+            if self.transcript is not None:
+                self.transcript.take_task(ns, value)
             if self._past.starts(value["id"], value["name"]):
                 if not self._saver.has_result(value["id"]):
                     self._log(NODE_STARTED, {"id": value["id"], "name": value["name"], "ns": list(ns)})
@@ -191,7 +211,12 @@ class Recorder:
         self._log(NODE_FINISHED, finished, bound=True)
         self._emit("tasks", ns, value, bound=True)
         for interrupt in interrupts:
-            self._log(INPUT_REQUESTED, {**interrupt, "task_id": value["id"], "ns": list(ns)}, bound=True)
+            # A subgraph's question is its parents', too: `again` tells who only passes it on.
+            asked = {**interrupt, "task_id": value["id"], "ns": list(ns), "again": interrupt["id"] in self._asked}
+            self._log(INPUT_REQUESTED, asked, bound=True)
+            self._asked.add(interrupt["id"])
+        if self.transcript is not None:
+            self.transcript.take_task(ns, value)
         if interrupts and not ns:
             self.interrupts[value["id"]] = [{"id": i["id"], "value": i["value"]} for i in interrupts]
 
@@ -217,7 +242,7 @@ class Recorder:
 
     def _take_debug(self, ns: tuple[str, ...], value: Mapping[str, Any]) -> None:
         if value["type"] == "checkpoint":
-            shown = _without_secrets(value["payload"])
+            shown = _with_places(_without_secrets(value["payload"]))
             self._take_checkpoint("debug", ns, shown, {**value, "payload": shown})
         elif value["type"] == "task" and self._past.knows(value["payload"]["id"]):
             return
@@ -244,6 +269,20 @@ def _without_secrets(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
         if shown.get(key):
             shown[key] = without_secrets(shown[key])
     return shown
+
+
+def _with_places(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a checkpoint of the mode `debug` with the names that clients know it, its parent and its subgraphs by."""
+    here, parent = view_config(checkpoint["config"]), view_config(checkpoint["parent_config"])
+    tasks = [_with_place(task) for task in checkpoint["tasks"]]
+    return {**checkpoint, "checkpoint": here, "parent_checkpoint": parent, "tasks": tasks}
+
+
+def _with_place(task: Mapping[str, Any]) -> Mapping[str, Any]:
+    if not task.get("state"):
+        return task
+    place = {"checkpoint": view_config(task["state"])}
+    return {key: value for key, value in task.items() if key != "state"} | place
 
 
 def _is_cached(update: Any) -> bool:

@@ -22,7 +22,7 @@ from threadline.checkpoints.pool import Pool
 from threadline.checkpoints.statements import load_statements
 from threadline.graphs.errors import UnknownGraph as NoSuchGraph
 from threadline.graphs.registry import Registry
-from threadline.runs.callers import clear_thread, current_user
+from threadline.runs.callers import clear_thread, current_user, for_graph, with_caller
 from threadline.runs.errors import (
     CheckpointNotFound,
     Invalid,
@@ -236,7 +236,8 @@ class States:
     async def _open(
         self, thread: _Thread, connections: Pool | AsyncConnection[Any], kind: AccessContext
     ) -> AsyncIterator[Graph]:
-        configurable = {**thread.config.get("configurable", {}), "thread_id": str(thread.thread_id)}
+        told = for_graph(with_caller(thread.config.get("configurable") or {}))
+        configurable = {**told, "thread_id": str(thread.thread_id)}
         config: RunnableConfig = {**thread.config, "configurable": configurable}  # type: ignore[typeddict-item]  # stored by a run
         async with self._registry.open_graph(
             thread.graph_id,

@@ -104,6 +104,27 @@ class EndSubscription(Subscription):
             super().offer(row)
 
 
+class Newcomer(Subscription):
+    """A reader of a thread that may not exist yet: it reads nothing, and hears of whatever happens there."""
+
+    def __init__(self, thread_id: UUID, on_behind: asyncio.Event) -> None:
+        super().__init__(thread_id, 0, on_behind)
+        self.heard = asyncio.Event()
+
+    def offer(self, row: LogRow) -> None:
+        """Hear of it."""
+        self.heard.set()
+
+    def fall_behind(self) -> None:
+        """Hear that there may be something."""
+        self.heard.set()
+
+    @property
+    def wants_more(self) -> bool:
+        """Nobody reads the database for a thread that is not there."""
+        return False
+
+
 class RecentRows:
     """The last rows this process committed, per thread, so that a stream opened a moment later needs no read."""
 

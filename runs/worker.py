@@ -75,6 +75,11 @@ class Worker:
     # Places for runs that are claimed as they arrive.
 
     @property
+    def places(self) -> int:
+        """How many runs this process takes at once."""
+        return self._limits.concurrency
+
+    @property
     def room(self) -> int:
         """How many more runs this process would take."""
         if self._stopping:

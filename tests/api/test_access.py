@@ -9,7 +9,7 @@ import httpx
 import pytest
 from langgraph_sdk import get_client
 
-from threadline.tests.api.guarded_world import AUTH, client_of, serve_project, write_project
+from threadline.tests.api.guarded_world import AUTH, GRAPHS, client_of, serve_project, write_project
 
 TELL = {"assistant_id": "telling", "input": {}}
 
@@ -52,6 +52,25 @@ async def update(ctx, value):
 @auth.on.assistants.search
 async def broken(ctx, value):
     return {"name": {"$regex": ".*"}}
+"""
+
+
+STRICT = """
+from dataclasses import dataclass
+
+from langgraph.runtime import Runtime
+
+
+@dataclass
+class Wanted:
+    model: str
+
+
+def say(state: State, config: RunnableConfig, runtime: Runtime[Wanted]) -> State:
+    return {"told": f"{runtime.context.model} for {config['configurable']['langgraph_auth_user']['identity']}"}
+
+
+strict = StateGraph(State, context_schema=Wanted).add_node("say", say).add_edge(START, "say").compile()
 """
 
 
@@ -144,6 +163,12 @@ def test_a_factory_is_told_who_reads_the_state_and_who_runs(alice: httpx.Client)
     assert [state["next"] for state in history][1] == ["for_alice"]
 
 
+def test_a_factory_is_told_who_draws_its_graph(alice: httpx.Client) -> None:
+    assistant = alice.post("/assistants", json={"graph_id": "made"}).raise_for_status().json()["assistant_id"]
+    nodes = alice.get(f"/assistants/{assistant}/graph").raise_for_status().json()["nodes"]
+    assert "for_alice" in [node["id"] for node in nodes]
+
+
 def test_a_run_is_found_again_by_whoever_made_it_without_a_thread(alice: httpx.Client, bob: httpx.Client) -> None:
     response = alice.post("/runs/wait", json=TELL).raise_for_status()
     place = response.headers["location"]
@@ -173,6 +198,23 @@ def test_a_comparison_with_anothers_thread_finds_nothing(alice: httpx.Client, bo
     assert bob.get(f"/threads/{threads['bob']}/diff", params={"a": place}).status_code == 404
 
 
+def test_a_fork_is_whose_it_is_that_made_it(narrow_url: str) -> None:
+    with client_of(narrow_url, **{"x-token": "fay"}) as fay, client_of(narrow_url, **{"x-token": "gus"}) as gus:
+        thread = new_thread(fay)
+        fay.post(f"/threads/{thread}/runs/wait", json=TELL).raise_for_status()
+        assert gus.post(f"/threads/{thread}/fork", json={}).status_code == 404
+        fork = fay.post(f"/threads/{thread}/fork", json={}).raise_for_status().json()["thread_id"]
+        assert fay.get(f"/threads/{fork}").json()["metadata"]["participants"] == ["fay"]
+
+
+def test_who_asks_is_no_part_of_a_graphs_context(server_dsn: str, template_database: str, tmp_path: Path) -> None:
+    config = write_project(tmp_path, graphs=f"{GRAPHS}\n{STRICT}")
+    config.write_text(config.read_text().replace("guarded_graphs.py:made_for", "guarded_graphs.py:strict"))
+    with serve_project(server_dsn, template_database, config) as url, client_of(url, "alice") as alice:
+        body = {"assistant_id": "made", "input": {}, "context": {"model": "m1"}}
+        assert told(alice, body) == "m1 for alice"
+
+
 def test_headers_reach_the_run_as_the_file_says(alice: httpx.Client) -> None:
     headers = {"x-foo": "1", "My-H": "2", "x-secret": "3", "x-api-key": "4", "x-request-id": "five"}
     seen = told(alice, headers=headers)["headers"]
@@ -194,13 +236,15 @@ async def test_the_official_client_raises_what_the_handler_meant(url: str) -> No
 
 def test_a_filter_by_membership_shares_a_thread(narrow_url: str) -> None:
     with client_of(narrow_url, **{"x-token": "ann"}) as ann, client_of(narrow_url, **{"x-token": "ben"}) as ben:
-        thread = new_thread(ann)
+        mark = str(uuid4())
+        thread = new_thread(ann, metadata={"mark": mark})
         assert ben.get(f"/threads/{thread}").status_code == 404
         # Neither is `admin` among the participants, nor is the thread unlocked.
         assert ann.patch(f"/threads/{thread}", json={"metadata": {"a": 1}}).status_code == 404
-        shared = new_thread(ann, metadata={"participants": ["someone"]})
-        assert ann.get(f"/threads/{shared}").json()["metadata"] == {"participants": ["ann"]}
-        assert [each["thread_id"] for each in ann.post("/threads/search", json={}).json()] == [shared, thread]
+        shared = new_thread(ann, metadata={"participants": ["someone"], "mark": mark})
+        assert ann.get(f"/threads/{shared}").json()["metadata"] == {"participants": ["ann"], "mark": mark}
+        found = ann.post("/threads/search", json={"metadata": {"mark": mark}}).json()
+        assert [each["thread_id"] for each in found] == [shared, thread]
         assert ben.post("/threads/search", json={}).json() == []
 
 
@@ -279,3 +323,17 @@ def test_a_thread_born_with_a_past_is_its_makers(alice: httpx.Client, bob: httpx
     made = alice.post("/threads", json={"metadata": {"graph_id": "telling"}, "supersteps": past}).raise_for_status()
     assert made.json()["metadata"]["owner"] == "alice"
     assert bob.get(f"/threads/{made.json()['thread_id']}/state").status_code == 404
+
+
+def test_items_are_kept_where_the_handler_says(alice: httpx.Client, bob: httpx.Client) -> None:
+    item = {"namespace": ["notes"], "key": "k", "value": {"n": 1}}
+    assert alice.put("/store/items", json=item).status_code == 204
+    assert alice.get("/store/items?namespace=notes&key=k").json()["namespace"] == ["alice", "notes"]
+    assert bob.get("/store/items?namespace=notes&key=k").json() is None
+    assert bob.get("/store/items?namespace=alice.notes&key=k").json() is None
+    assert bob.post("/store/items/search", json={"namespace_prefix": []}).json() == {"items": []}
+    assert [each["key"] for each in alice.post("/store/items/search", json={}).json()["items"]] == ["k"]
+    assert bob.post("/store/namespaces", json={}).json() == {"namespaces": []}
+    assert alice.post("/store/namespaces", json={}).json() == {"namespaces": [["alice", "notes"]]}
+    assert bob.request("DELETE", "/store/items", json={"namespace": ["notes"], "key": "k"}).status_code == 204
+    assert alice.get("/store/items?namespace=notes&key=k").json()["value"] == {"n": 1}

@@ -28,8 +28,14 @@ COLLECTIONS = {
     ("post", "/runs"),
     ("post", "/runs/wait"),
     ("post", "/runs/stream"),
+    ("put", "/store/items"),
+    ("get", "/store/items"),
+    ("delete", "/store/items"),
+    ("post", "/store/items/search"),
+    ("post", "/store/namespaces"),
     ("post", "/mcp"),
     ("get", "/.well-known/agent-card.json"),
+    ("get", "/metrics"),
 }
 # The system's assistants, which are in these paths, are everybody's: test_agent_access.
 AGENTS = "/a2a/"

@@ -1,5 +1,6 @@
 """Owns the proof of langgraph.json's `http`: an application of the project's own, and what is switched off or added."""
 
+import json
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from websockets.exceptions import InvalidStatus
+from websockets.sync.client import connect
 
 from threadline.api.surroundings import request_facts
 from threadline.tests.api.guarded_world import AUTH, client_of, serve_project, write_project
@@ -120,6 +123,17 @@ def test_custom_routes_are_open_unless_the_file_guards_them(serve_with: Any) -> 
         assert stranger.get("/custom").status_code == 401
         assert stranger.get("/ok").status_code == 200
         assert alice.get("/custom").json()["user"] == "alice"
+
+
+def test_a_socket_of_a_stranger_is_refused_before_it_opens(serve_with: Any) -> None:
+    with serve_with(AUTH, app="./own_routes.py:app", enable_custom_route_auth=True) as url:
+        address = f"{url.replace('http', 'ws')}/greet"
+        with pytest.raises(InvalidStatus) as refusal, connect(address):
+            pass
+        assert refusal.value.response.status_code == 401
+        assert json.loads(refusal.value.response.body or b"") == {"detail": "no such token"}
+        with connect(address, additional_headers={"authorization": "Bearer alice"}) as socket:
+            assert socket.recv() == "hello"
 
 
 @pytest.mark.parametrize(("order", "status"), [("middleware_first", 451), ("auth_first", 401)])

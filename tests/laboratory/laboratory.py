@@ -121,7 +121,8 @@ class Laboratory:
 
     async def make_steady(self) -> None:
         """Let every process declare others dead now, instead of one lease after its start."""
-        await self.rows("update processes set steady_since = clock_timestamp() - interval '1 hour'")
+        long_ago = "clock_timestamp() - interval '1 hour'"
+        await self.rows(f"update processes set steady_since = {long_ago}, calm_since = {long_ago}")
 
     # What became of it.
 

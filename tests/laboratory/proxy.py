@@ -67,6 +67,7 @@ class Proxy:
     def __init__(self, conninfo: str) -> None:
         self._behind = conninfo_to_dict(conninfo)
         self.conninfo = ""
+        self._refuses = False
         self._losses: dict[bytes, int] = {}
         self._hold: bytes | None = None
         self.held: list[Link] = []
@@ -118,6 +119,14 @@ class Proxy:
             link.client.transport.abort()
             link.server.transport.abort()
 
+    def isolate(self) -> None:
+        """Cut every connection, and take no other until `connect_again`."""
+        self._refuses = True
+        self.cut_all()
+
+    def connect_again(self) -> None:
+        self._refuses = False
+
     async def before_server(self, link: Link, kind: bytes) -> None:
         if kind == b"B" and self._hold is not None and self._hold in link.executing:
             self.held.append(link)
@@ -140,6 +149,9 @@ class Proxy:
         return False
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self._refuses:
+            writer.transport.abort()
+            return
         host, port = str(self._behind.get("host") or "localhost"), self._behind.get("port") or 5432
         if host.startswith("/"):
             server_reader, server_writer = await asyncio.open_unix_connection(f"{host}/.s.PGSQL.{port}")

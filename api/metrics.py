@@ -1,0 +1,60 @@
+"""Owns the route that monitoring asks: the queue of all processes, the places of this one."""
+
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Query
+from starlette.responses import PlainTextResponse, Response
+
+from threadline.api.dependencies import EngineDep
+from threadline.api.responses import JsonResponse
+from threadline.runs.load import Load, measure_load
+from threadline.runs.worker import Worker
+
+router = APIRouter(tags=["System"])
+
+PROMETHEUS = "text/plain; version=0.0.4"
+METRICS: dict[int | str, dict[str, object]] = {200: {"content": {"text/plain": {}}}}
+
+
+@router.get("/metrics", summary="What waits and runs", responses=METRICS)
+async def metrics(
+    engine: EngineDep,
+    form: Annotated[
+        Literal["prometheus", "json"], Query(alias="format", description="How to write it.")
+    ] = "prometheus",
+) -> Response:
+    """Answer with counts of the whole database and, as `workers`, the places for runs in this process."""
+    load = await measure_load(engine.pool)
+    if form == "json":
+        return JsonResponse(_as_json(load, engine.worker))
+    return PlainTextResponse(_as_text(load, engine.worker), media_type=PROMETHEUS)
+
+
+def _as_json(load: Load, worker: Worker) -> dict[str, object]:
+    return {
+        "queue": {
+            "n_pending": load.pending,
+            "n_running": load.running,
+            "pending_runs_wait_time_max_secs": load.longest_wait,
+            "pending_runs_wait_time_med_secs": load.median_wait,
+            "pending_unblocked_runs_wait_time_max_secs": load.longest_unblocked_wait,
+        },
+        "workers": {"max": worker.places, "active": worker.places - worker.room, "available": worker.room},
+        "processes": load.processes,
+    }
+
+
+def _as_text(load: Load, worker: Worker) -> str:
+    gauges = (
+        ("lg_api_num_pending_runs", "Runs that are due and wait, in all processes.", load.pending),
+        ("lg_api_num_running_runs", "Runs that are executed, in all processes.", load.running),
+        ("lg_api_pending_runs_wait_time_max", "The longest wait of a due run in seconds.", load.longest_wait),
+        ("lg_api_pending_runs_wait_time_med", "The median wait of due runs in seconds.", load.median_wait),
+        ("lg_api_workers_max", "Places for runs in this process.", worker.places),
+        ("lg_api_workers_active", "Places for runs in this process that are taken.", worker.places - worker.room),
+        ("lg_api_workers_available", "Places for runs in this process that are free.", worker.room),
+        ("threadline_processes", "Processes with a valid lease.", load.processes),
+    )
+    return "".join(
+        f"# HELP {name} {told}\n# TYPE {name} gauge\n{name} {float(value or 0)}\n" for name, told, value in gauges
+    )
