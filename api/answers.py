@@ -8,15 +8,18 @@ from uuid import UUID
 from starlette.responses import Response
 
 from threadline.api.departures import Stopping
+from threadline.api.event_stream import EventStream
 from threadline.api.playback import ReplayStream
 from threadline.api.responses import run_headers
 from threadline.api.stream import RunFrames, RunStream
 from threadline.api.waiting import Waiting
 from threadline.replay.pace import Pace
 from threadline.replay.recording import Recording
+from threadline.runs.channels import Filter
 from threadline.runs.encoding import encode
 from threadline.runs.engine import Engine
 from threadline.runs.errors import NotFound, NothingToCancel, RunNotFound
+from threadline.runs.feed import Feed
 from threadline.runs.model import CancelAction, Run, RunStatus
 
 
@@ -73,6 +76,11 @@ class Answers:
             stopping=self._stopping,
             headers=headers,
         )
+
+    def events(self, thread_id: UUID, wanted: Filter, after: int) -> Response:
+        """Return the thread's events of the event-streaming protocol behind number `after`."""
+        feed = Feed(self._engine.pool, self._engine.tails, thread_id, after)
+        return EventStream(feed, wanted, heartbeat=self._heartbeat, stopping=self._stopping)
 
     def result(self, run: Run, headers: Mapping[str, str], *, cancels: bool = False) -> Response:
         """Return what the run leaves: its values, with its interrupts or its error."""

@@ -9,6 +9,7 @@ from fastapi import FastAPI
 from threadline.api import (
     assistants,
     blueprints,
+    event_streaming,
     metrics,
     protocols,
     replay,
@@ -37,6 +38,7 @@ ROUTERS = (
     runs.router,
     stateless.router,
     states.router,
+    event_streaming.router,
     threads.router,
     assistants.router,
     blueprints.router,

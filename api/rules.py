@@ -38,6 +38,8 @@ RULES = (
     _rule("POST", f"{THREAD}/runs(?:/wait|/stream)?", "threads", "read"),
     _rule("POST", f"{THREAD}/(?:history|state/checkpoint)", "threads", "read"),
     _rule("POST", f"{THREAD}/(?:fork|copy)", "threads", "read"),
+    # What a command does is asked about by what it asks for.
+    _rule("POST", f"{THREAD}/(?:commands|stream/events)", "threads", "read"),
     _rule("GET|HEAD", f"{THREAD}/runs/{{run_id}}(?:/*)?", "threads", "read"),
     _rule("GET|HEAD", f"{THREAD}(?:/*)?", "threads", "read"),
     _rule("DELETE", f"{THREAD}/runs/{{run_id}}", "threads", "delete"),

@@ -23,6 +23,7 @@ from threadline.graphs.registry import Registry
 from threadline.runs.encoding import encode
 from threadline.runs.model import (
     ERROR,
+    LIFECYCLE,
     RUN_ENDED,
     CancelAction,
     Claim,
@@ -33,7 +34,7 @@ from threadline.runs.model import (
     RunStatus,
     ThreadStatus,
 )
-from threadline.runs.outcome import Outcome, write_answer
+from threadline.runs.outcome import Outcome, lifecycle, write_answer
 from threadline.runs.serializers import Serializers
 
 logger = logging.getLogger("threadline.endings")
@@ -148,7 +149,8 @@ class Endings:
             if rollback:
                 await self._remove(connection, thread_id, run_id, graph_id)
             outcome, values = await self._read_state(connection, thread_id, graph_id, outcome)
-            await connection.execute(_QUEUE["end_active"], self._bind(thread_id, run_id, outcome, values, failures))
+            end = self._bind(thread_id, run_id, outcome, values, failures, graph_id)
+            await connection.execute(_QUEUE["end_active"], end)
             if rollback:
                 await connection.execute(_QUEUE["delete_run"], {"run_id": run_id, "thread_id": thread_id})
         self.announce(thread_id)
@@ -196,9 +198,14 @@ class Endings:
         settled = Outcome(outcome.status, status, None, interrupts, outcome.error, outcome.reported)
         return settled, values
 
-    def _bind(self, thread_id: UUID, run_id: UUID, outcome: Outcome, values: bytes | None, failures: int) -> JsonObject:
+    def _bind(
+        self, thread_id: UUID, run_id: UUID, outcome: Outcome, values: bytes | None, failures: int, graph_id: str
+    ) -> JsonObject:
         now = time_ns() // 1000
-        events = [(RUN_ENDED, write_answer(outcome, values or b"{}"))]
+        events = [
+            (LIFECYCLE, encode(lifecycle(outcome, graph_id))),
+            (RUN_ENDED, write_answer(outcome, values or b"{}")),
+        ]
         if outcome.reported and outcome.error is not None:
             events.insert(0, (ERROR, encode(outcome.error)))
         return {

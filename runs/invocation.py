@@ -12,16 +12,23 @@ from threadline.runs.supersteps import Durability
 
 # What the modes of the wire are called inside LangGraph's hook; `events` comes from astream_events.
 DEFAULT_MODES = ("values",)
+PROTOCOL = "lifecycle"  # among the modes, it says that the run is for the event-streaming protocol
+# What of that is recorded as other runs record it; the rest has events of its own.
+_SHARED_MODES = frozenset({"values", "updates", "custom", "tasks"})
 
 
 @dataclass(frozen=True, slots=True)
 class Invocation:
-    """One call of a graph. `config` has no hooks yet; the execution adds them."""
+    """One call of a graph. `config` has no hooks yet; the execution adds them.
+
+    `protocol` says that the run was started for the event-streaming protocol, which has events of its own.
+    """
 
     graph_input: Any
     config: JsonObject
     context: JsonObject | None
     modes: frozenset[str]
+    protocol: bool
     subgraphs: bool
     durability: Durability
     interrupt_before: Any
@@ -36,11 +43,14 @@ def make_invocation(claim: Claim, *, resumed: bool) -> Invocation:
     """
     run = claim.run
     kwargs = run.kwargs
+    modes = frozenset(kwargs.get("stream_mode") or DEFAULT_MODES)
+    protocol = PROTOCOL in modes
     return Invocation(
         graph_input=None if resumed else _read_input(kwargs),
         config=_make_config(run, resumed=resumed),
         context=kwargs.get("context") or None,
-        modes=frozenset(kwargs.get("stream_mode") or DEFAULT_MODES),
+        modes=modes & _SHARED_MODES if protocol else modes,
+        protocol=protocol,
         subgraphs=bool(kwargs.get("subgraphs")),
         durability=kwargs.get("durability") or "async",
         interrupt_before=kwargs.get("interrupt_before"),

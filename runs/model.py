@@ -231,6 +231,17 @@ INPUT_REQUESTED = ".input_requested"
 STATE_UPDATED = ".state_updated"
 RUN_ENDED = ".run_ended"
 
+# Events of the event-streaming protocol that are no view of another event; `|` and a namespace may follow.
+# The worker logs them for runs that the protocol started, and a LIFECYCLE before any end that its own data leaves
+# open: a cancelled run, a breakpoint.
+MESSAGES = ".event/messages"
+TOOLS = ".event/tools"
+LIFECYCLE = ".event/lifecycle"
+CHECKPOINTS = ".event/checkpoints"
+
+# The modes of a run that the protocol started; "lifecycle" is what tells it from others.
+PROTOCOL_MODES = ("values", "updates", "messages", "tools", "lifecycle", "custom", "tasks", "checkpoints")
+
 # Sent to every client of the run, whatever modes it asked for.
 METADATA = "metadata"
 ERROR = "error"

@@ -8,9 +8,10 @@ from typing import Any
 from threadline.checkpoints.buffer import Entry, Finish
 from threadline.checkpoints.secrets import hide
 from threadline.runs.encoding import encode
-from threadline.runs.model import ATTEMPT_STARTED, ERROR, RUN_ENDED, JsonObject, RunStatus, ThreadStatus
+from threadline.runs.model import ATTEMPT_STARTED, ERROR, LIFECYCLE, RUN_ENDED, JsonObject, RunStatus, ThreadStatus
 
 INTERRUPT = "__interrupt__"
+CANCELLED = "The run was cancelled."  # and in queue.sql, of a run that never started
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,14 +40,44 @@ def without(error: BaseException, secrets: Set[str]) -> BaseException:
     return error if hidden == trace else RuntimeError(hidden)
 
 
+def lifecycle(outcome: Outcome, graph_id: str) -> JsonObject:
+    """Return how the event-streaming protocol tells of this end.
+
+    A cancelled run `failed`: its clients stop at that, while they take `interrupted` for a question.
+    """
+    data: JsonObject = {"event": "completed", "graph_name": graph_id}
+    if outcome.status is RunStatus.INTERRUPTED:
+        data |= {"event": "failed", "error": CANCELLED}
+    elif outcome.error is not None:
+        data |= {"event": "failed", "error": outcome.error["message"] or outcome.error["error"]}
+    elif outcome.thread_status is ThreadStatus.INTERRUPTED:
+        data["event"] = "interrupted"
+    return data
+
+
+def is_plain(outcome: Outcome) -> bool:
+    """Whether the end event alone says how the run ended, so that the protocol can read it there."""
+    if outcome.status is RunStatus.INTERRUPTED:
+        return False
+    asks = isinstance(outcome.values, dict) and INTERRUPT in outcome.values
+    return outcome.thread_status is not ThreadStatus.INTERRUPTED or asks
+
+
 def write_entry(
-    outcome: Outcome, *, fallback: bytes, config: JsonObject, cancel_known: bool, opening: JsonObject | None = None
+    outcome: Outcome,
+    *,
+    fallback: bytes,
+    config: JsonObject,
+    cancel_known: bool,
+    graph_id: str,
+    protocol: bool,
+    opening: JsonObject | None = None,
 ) -> Entry:
     """Return the entry that ends the run: its last events, statuses and values, committed together.
 
     `fallback` is the JSON text of the thread's values, for an outcome that has none of its own; `config` the run's,
     which the thread shows without its configurable: secrets may be in there. `opening` is of an attempt that came
-    to its end before any node did.
+    to its end before any node did. With `protocol` the end is told in its words, too.
     """
     values = encode_values(outcome.values) if outcome.values is not None else None
     entry = Entry()
@@ -54,6 +85,8 @@ def write_entry(
         entry.add_event(ATTEMPT_STARTED, encode(opening))
     if outcome.reported and outcome.error is not None:
         entry.add_event(ERROR, encode(outcome.error))
+    if protocol or not is_plain(outcome):
+        entry.add_event(LIFECYCLE, encode(lifecycle(outcome, graph_id)))
     entry.add_event(RUN_ENDED, write_answer(outcome, fallback))
     entry.finish = Finish(
         status=str(outcome.status),

@@ -6,7 +6,7 @@ from typing import Any
 
 import orjson
 
-from threadline.runs.model import INPUT_REQUESTED, NODE_FINISHED, LogEvent
+from threadline.runs.model import INPUT_REQUESTED, MESSAGES, NODE_FINISHED, TOOLS, LogEvent
 
 
 class Past:
@@ -24,6 +24,7 @@ class Past:
         self._repeats: Counter[str] = Counter()
         self.has_requested_input = False
         self.continues = False  # whether this attempt goes on from a checkpoint that an earlier one made
+        self.transcript: list[LogEvent] = []  # of messages and calls of tools, begun and ended
         for event in events:
             self._learn(event)
 
@@ -38,6 +39,8 @@ class Past:
             self._finished.pop(orjson.loads(event.data)["task_id"], None)
         elif mode == "values":
             self._values.add(path)
+        elif mode in (MESSAGES, TOOLS):
+            self.transcript.append(event)
         elif mode in ("checkpoints", "debug"):
             value = orjson.loads(event.data)
             checkpoint = value.get("payload", value)

@@ -273,25 +273,35 @@ set cancel = case when cancel = 'rollback' then cancel else %(action)s end
 where thread_id = %(thread_id)s and run_id = %(run_id)s
 
 -- name: end_pending
--- Under the head's lock: a run that never started is final. Its end event carries the thread's values.
+-- Under the head's lock: a run that never started is final. Its last events are how the event-streaming protocol
+-- tells of that, and its end, which carries the thread's values.
 with ended as (
     update runs
     set status = 'interrupted', ended_at = clock_timestamp(), updated_at = clock_timestamp(),
-        end_seq = %(last_seq)s + 1
+        end_seq = %(last_seq)s + 2
     where run_id = %(run_id)s and status = 'pending'
-    returning run_id, thread_id
+    returning run_id, thread_id, graph_id
 ), head as (
-    update thread_heads h set inflight = h.inflight - 1, last_seq = h.last_seq + 1
+    update thread_heads h set inflight = h.inflight - 1, last_seq = h.last_seq + 2
     from ended where h.thread_id = ended.thread_id
 )
 insert into run_events (thread_id, first_seq, last_seq, run_id, contents, payload)
-select e.thread_id, %(last_seq)s + 1, %(last_seq)s + 1, e.run_id,
-    json_build_array(json_build_array('.run_ended', octet_length(m.payload),
-        (extract(epoch from clock_timestamp()) * 1000000)::bigint)),
-    m.payload
+select e.thread_id, %(last_seq)s + 1, %(last_seq)s + 2, e.run_id,
+    json_build_array(
+        json_build_array('.event/lifecycle', octet_length(m.lifecycle), m.now),
+        json_build_array('.run_ended', octet_length(m.answer), m.now)
+    ),
+    m.lifecycle || m.answer
 from ended e
 left join threads t on t.thread_id = e.thread_id
-cross join lateral (select convert_to(coalesce(t."values"::text, '{}'), 'UTF8') as payload) m
+cross join lateral (
+    select
+        convert_to(json_build_object(
+            'event', 'failed', 'graph_name', e.graph_id, 'error', 'The run was cancelled.'
+        )::text, 'UTF8') as lifecycle,
+        convert_to(coalesce(t."values"::text, '{}'), 'UTF8') as answer,
+        (extract(epoch from clock_timestamp()) * 1000000)::bigint as now
+) m
 
 -- name: end_active
 -- Under the head's lock, by somebody other than the run: the active run is final, its fence gone.

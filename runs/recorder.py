@@ -29,6 +29,7 @@ from threadline.runs.model import ATTEMPT_STARTED, INPUT_REQUESTED, NODE_FINISHE
 from threadline.runs.past import Past
 from threadline.runs.state_view import view_config
 from threadline.runs.tokens import TokenMeter
+from threadline.runs.transcript import Transcript
 
 INTERRUPT = "__interrupt__"
 MAX_PENDING_BYTES = 64 * 1024 * 1024  # of one run, while the database takes nothing
@@ -40,8 +41,8 @@ class Recorder:
     `modes` are the stream modes the run was created with; lifecycle, interrupts and the last values are kept
     whatever they are. `past` knows what earlier attempts have logged, so that committed work is reported once.
     `secrets` are kept out of the errors of nodes. `opening` says who makes this attempt; it is logged beside the
-    first node, so that it costs no commit. `holds` is false where nothing is written while the run goes on
-    (durability exit).
+    first node, so that it costs no commit, or at once where there is a `protocol` to follow the run by. `holds` is
+    false where nothing is written while the run goes on (durability exit).
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class Recorder:
         *,
         modes: frozenset[str],
         subgraphs: bool,
+        protocol: bool,
         holds: bool,
         past: Past,
         secrets: Set[str],
@@ -77,6 +79,12 @@ class Recorder:
         self.interrupts: dict[str, list[dict[str, Any]]] = {}
         self.interrupted = False
         self.questions: list[Any] = []  # what the interrupts ask, as the wire shows it
+        self.transcript = Transcript(self._log, secrets) if protocol else None
+        self._asked: set[str] = set()
+        if self.transcript is not None:
+            self._open()
+            self.transcript.cut_short(past.transcript)
+            saver.on_checkpoint = self.transcript.take_checkpoint
 
     @property
     def stream(self) -> StreamProtocol:
@@ -88,12 +96,14 @@ class Recorder:
     @property
     def callbacks(self) -> list[BaseCallbackHandler]:
         """What has to hear of the run's model calls."""
+        if self.transcript is not None:
+            return [self._meter, *self.transcript.callbacks(self._take_message)]
         if not self._messages.wanted:
             return [self._meter]
         return [self._meter, MessageListener(self._take_message, self._subgraphs)]
 
     def _take_message(self, chunk: StreamChunk) -> None:
-        """Take what LangGraph's message handler emits; called from any thread."""
+        """Take what LangGraph's handlers of messages and tools emit; called from any thread."""
         self._in_loop(self._take, chunk)
 
     def write_custom(self, value: Any) -> None:
@@ -121,9 +131,13 @@ class Recorder:
                 self._take_updates(ns, value)
             case "tasks":
                 self._take_task(ns, value)
+            case "messages" if self.transcript is not None:
+                self.transcript.take_message(ns, value)
             case "messages":
                 if self._visible(ns):
                     self._messages.take(ns, value)
+            case "tools" if self.transcript is not None:
+                self.transcript.take_tool(ns, value)
             case "checkpoints":
                 shown = _without_secrets(value)
                 self._take_checkpoint("checkpoints", ns, shown, shown)
@@ -131,6 +145,11 @@ class Recorder:
                 self._take_debug(ns, value)
             case _:
                 self._emit(mode, ns, value)
+
+    def _open(self) -> None:
+        if self.opening is not None:
+            self._log(ATTEMPT_STARTED, self.opening)
+            self.opening = None
 
     def _visible(self, ns: tuple[str, ...]) -> bool:
         return not ns or self._subgraphs
@@ -158,7 +177,7 @@ class Recorder:
         if INTERRUPT in value if isinstance(value, dict) else False:
             self._emit("values", ns, value, bound=True)
         elif self._holds and path in self._ticking and self._saver.saves(path):
-            self._saver.hold(path).add_event("|".join(("values", *ns)), encode(value))
+            self._saver.held.hold(path).add_event("|".join(("values", *ns)), encode(value))
         else:
             self._emit("values", ns, value)
 
@@ -175,9 +194,9 @@ class Recorder:
         path = "|".join(ns)
         if "triggers" in value:
             self._ticking.add(path)
-            if self.opening is not None:
-                self._log(ATTEMPT_STARTED, self.opening)
-                self.opening = None
+            self._open()
+            if self.transcript is not None:
+                self.transcript.take_task(ns, value)
             if self._past.starts(value["id"], value["name"]):
                 if not self._saver.has_result(value["id"]):
                     self._log(NODE_STARTED, {"id": value["id"], "name": value["name"], "ns": list(ns)})
@@ -192,7 +211,12 @@ class Recorder:
         self._log(NODE_FINISHED, finished, bound=True)
         self._emit("tasks", ns, value, bound=True)
         for interrupt in interrupts:
-            self._log(INPUT_REQUESTED, {**interrupt, "task_id": value["id"], "ns": list(ns)}, bound=True)
+            # A subgraph's question is its parents', too: `again` tells who only passes it on.
+            asked = {**interrupt, "task_id": value["id"], "ns": list(ns), "again": interrupt["id"] in self._asked}
+            self._log(INPUT_REQUESTED, asked, bound=True)
+            self._asked.add(interrupt["id"])
+        if self.transcript is not None:
+            self.transcript.take_task(ns, value)
         if interrupts and not ns:
             self.interrupts[value["id"]] = [{"id": i["id"], "value": i["value"]} for i in interrupts]
 
@@ -213,7 +237,7 @@ class Recorder:
             self._emit(mode, ns, value)
             return
         parent = (checkpoint.get("parent_config") or {}).get("configurable", {}).get("checkpoint_id")
-        entry = self._saver.hold_for(path, checkpoint_id, parent)
+        entry = self._saver.held.hold_for(path, checkpoint_id, parent)
         entry.add_event("|".join((mode, *ns)), encode(value))
 
     def _take_debug(self, ns: tuple[str, ...], value: Mapping[str, Any]) -> None:

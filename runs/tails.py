@@ -6,8 +6,8 @@ at a hole, after a hint from another process, and at every poll the database is 
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Iterable, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import timedelta
 from typing import TypeVar
 from uuid import UUID
@@ -19,7 +19,7 @@ from threadline.checkpoints.pool import Pool
 from threadline.checkpoints.statements import load_statements
 from threadline.runs.errors import CursorTrimmed, ThreadGone, ThreadNotFound
 from threadline.runs.model import RUN_ENDED, LogRow, Run
-from threadline.runs.subscription import EndSubscription, RecentRows, Subscription
+from threadline.runs.subscription import EndSubscription, Newcomer, RecentRows, Subscription
 
 logger = logging.getLogger("threadline.tails")
 
@@ -50,16 +50,28 @@ class Tails:
 
     @asynccontextmanager
     async def _subscribe(self, subscription: S) -> AsyncIterator[S]:
+        with self._listed(subscription):
+            await self._catch_up(subscription)
+            yield subscription
+
+    @contextmanager
+    def _listed(self, subscription: Subscription) -> Iterator[None]:
         thread_id = subscription.thread_id
         self._subscriptions.setdefault(thread_id, set()).add(subscription)
         try:
-            await self._catch_up(subscription)
-            yield subscription
+            yield
         finally:
             others = self._subscriptions[thread_id]
             others.discard(subscription)
             if not others:
                 del self._subscriptions[thread_id]
+
+    async def expect(self, thread_id: UUID, patience: float) -> None:
+        """Return when something is heard of a thread, which need not exist yet, or after `patience` seconds."""
+        newcomer = Newcomer(thread_id, self._behind)
+        with self._listed(newcomer), suppress(TimeoutError):
+            async with asyncio.timeout(patience):
+                await newcomer.heard.wait()
 
     async def last_seq(self, thread_id: UUID) -> int:
         """Return the number of the thread's newest event. Raises ThreadNotFound."""

@@ -32,7 +32,10 @@ from threadline.runs.engine import EngineSettings, open_engine
 from threadline.settings import ApiSettings
 
 GRAPHS = Path(__file__).with_name("served_graphs.py")
+STREAMED_GRAPHS = Path(__file__).with_name("streamed_graphs.py")
 NAMES = ("steps", "asking", "ticking", "failing", "configured", "nested")
+STREAMED = ["talking", "chorus", "broken_off", "asking", "asking_twice", "nested", "nested_asking", "nested_failing"]
+STREAMED += ["dozing", "failing", "calling"]
 HEARTBEAT = timedelta(seconds=0.3)
 MAX_BODY = 100_000
 
@@ -119,6 +122,7 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Registry:
     """The graphs of `served_graphs`, and one that cannot be imported."""
     file = tmp_path_factory.mktemp("served") / "langgraph.json"
     graphs = {name: f"{GRAPHS}:{name}" for name in NAMES}
+    graphs |= {f"streamed_{name}": f"{STREAMED_GRAPHS}:{name}" for name in STREAMED}
     file.write_text(json.dumps({"graphs": graphs | {"broken": f"{GRAPHS}:missing"}}))
     return Registry(load_configuration(file))
 

@@ -104,7 +104,7 @@ async def test_a_pending_run_is_final_at_once(lab: Laboratory, action: CancelAct
     active = await start(lab, engine, folder)
     pending = await engine.queue.create(lab.request("line", active.thread_id, **given(lab.make_folder())))
     await engine.queue.cancel(pending.thread_id, pending.run_id, action)
-    assert await names(lab, pending) == [".run_ended"]
+    assert await names(lab, pending) == [".event/lifecycle", ".run_ended"]
     assert await lab.status(pending) == (None if action is ROLLBACK else "interrupted")
     assert await lab.status(active) == "running"
     open_gate(folder, "b")

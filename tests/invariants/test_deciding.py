@@ -89,7 +89,7 @@ async def test_a_rollback_that_waited_for_a_flush_removes_what_that_wrote(lab: L
     assert await engine.tails.result(await seeded(lab, fence)) == b"{}"
     left = await count_rows(lab, fence)
     assert {**left, "run_events": 0} == NOTHING
-    assert [event.name for event in await lab.log(fence.thread_id)] == ["values", ".run_ended"]
+    assert [event.name for event in await lab.log(fence.thread_id)] == ["values", ".event/lifecycle", ".run_ended"]
     assert await lab.value("select count(*) from runs") == 0
 
 

@@ -121,7 +121,7 @@ async def test_a_run_that_is_cancelled_before_it_starts_never_runs(world: World)
     await world.engine.queue.cancel(run.thread_id, run.run_id, CancelAction.INTERRUPT)
     assert await world.answer(run) == {}
     assert (await world.status(run), await world.thread_status(run)) == ("interrupted", "idle")
-    assert [event.name for event in await world.events(run.thread_id)] == [".run_ended"]
+    assert [event.name for event in await world.events(run.thread_id)] == [".event/lifecycle", ".run_ended"]
 
 
 async def test_a_run_that_is_rolled_back_leaves_only_its_events(world: World) -> None:
