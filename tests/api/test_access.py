@@ -361,3 +361,10 @@ def test_items_are_kept_where_the_handler_says(alice: httpx.Client, bob: httpx.C
     assert alice.post("/store/namespaces", json={}).json() == {"namespaces": [["alice", "notes"]]}
     assert bob.request("DELETE", "/store/items", json={"namespace": ["notes"], "key": "k"}).status_code == 204
     assert alice.get("/store/items?namespace=notes&key=k").json()["value"] == {"n": 1}
+
+
+def test_a_factory_is_told_who_looks_at_its_graph(narrow_url: str) -> None:
+    with httpx.Client(base_url=narrow_url, headers={"x-token": "ann"}) as ann:
+        drawing = ann.get("/assistants/made/graph").raise_for_status().json()
+        assert "for_ann" in [node["id"] for node in drawing["nodes"]]
+        assert "told" in ann.get("/assistants/made/schemas").json()["output_schema"]["properties"]
