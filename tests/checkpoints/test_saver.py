@@ -52,6 +52,18 @@ async def test_a_thread_is_read_by_the_official_saver_and_the_other_way_round(
     assert len(history) == 3
 
 
+async def test_a_backslash_in_a_name_leaves_a_thread_readable(pool: Pool) -> None:
+    saver = ThreadSaver(pool)
+    config: Any = {"configurable": {"thread_id": "t", "checkpoint_ns": ""}}
+    await build_graph(saver).ainvoke({"log": ["in"], "title": "a"}, config)
+    latest = await saver.aget_tuple(config)
+    assert latest is not None
+    await saver.aput_writes(latest.config, [(r"branch:to:..\..\x", None)], r"task\1")
+    read = await saver.aget_tuple(config)
+    assert read is not None
+    assert read.pending_writes == [(r"task\1", r"branch:to:..\..\x", None)]
+
+
 async def test_runs_do_not_queue_behind_one_lock(pool: Pool) -> None:
     saver = ThreadSaver(pool)
     inside = asyncio.Barrier(4)
@@ -82,3 +94,11 @@ async def test_hostile_strings_survive_a_round_trip_through_the_tables(pool: Poo
 
 def test_lone_surrogates_never_reach_jsonb() -> None:
     assert dump_json({"a": "\ud800", "b": 2**70}) == '{"a": "?", "b": 1180591620717411303424}'
+
+
+async def test_our_constructor_sets_what_the_official_one_sets(pool: Pool) -> None:
+    connections: Any = pool  # the official saver's annotation wants rows as dicts; it asks for them itself
+    ours, official = vars(ThreadSaver(pool)), vars(AsyncPostgresSaver(connections))
+    assert ours.keys() == official.keys()
+    same = ours.keys() - {"serde", "lock"}
+    assert {key: ours[key] for key in same} == {key: official[key] for key in same}
