@@ -9,6 +9,7 @@ from fastapi.routing import APIRoute
 from pydantic.json_schema import models_json_schema
 
 from threadline.api.dependencies import JsonBody
+from threadline.api.errors import STATUS_OF
 from threadline.api.schemas import Body
 
 _REFERENCE = "#/components/schemas/{model}"
@@ -20,6 +21,9 @@ _ERROR = {
         }
     },
 }
+
+# Whoever is asked may be unknown to the project's handlers, or not be let in by them.
+_ERROR_STATUSES = sorted({str(status) for status in STATUS_OF.values()} | {"401", "403"})
 
 
 def install_openapi(app: FastAPI, routers: Iterable[APIRouter], security: Mapping[str, Any] | None = None) -> None:
@@ -67,7 +71,8 @@ def _secure(document: dict[str, Any], security: Mapping[str, Any]) -> dict[str, 
 
 def _complete(operation: dict[str, Any], model: type[Body] | None) -> None:
     operation["responses"].pop("422", None)
-    operation["responses"]["default"] = _ERROR
+    for status in _ERROR_STATUSES:
+        operation["responses"].setdefault(status, _ERROR)
     if model is not None:
         schema = {"$ref": _REFERENCE.format(model=model.__name__)}
         operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": schema}}}
