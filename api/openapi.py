@@ -6,11 +6,11 @@ from typing import Any
 from fastapi import APIRouter, FastAPI
 from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
+from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from threadline.api.dependencies import JsonBody
 from threadline.api.errors import STATUS_OF
-from threadline.api.schemas import Body
 
 _REFERENCE = "#/components/schemas/{model}"
 _ERROR = {
@@ -69,7 +69,7 @@ def _secure(document: dict[str, Any], security: Mapping[str, Any]) -> dict[str, 
     return document
 
 
-def _complete(operation: dict[str, Any], model: type[Body] | None) -> None:
+def _complete(operation: dict[str, Any], model: type[BaseModel] | None) -> None:
     operation["responses"].pop("422", None)
     for status in _ERROR_STATUSES:
         operation["responses"].setdefault(status, _ERROR)
@@ -78,9 +78,9 @@ def _complete(operation: dict[str, Any], model: type[Body] | None) -> None:
         operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": schema}}}
 
 
-def _body_model(route: APIRoute) -> type[Body] | None:
+def _body_model(route: APIRoute) -> type[BaseModel] | None:
     for dependency in route.dependant.dependencies:
         if isinstance(dependency.call, JsonBody):
-            model: type[Body] = dependency.call.model
+            model: type[BaseModel] = dependency.call.model
             return model
     return None
