@@ -26,8 +26,8 @@ from threadline.commands.stopping import run_until_stopped
 from threadline.commands.storage import read_all
 from threadline.commands.traces import trace_folder
 from threadline.graphs.assistant import documents, fetching, model
-from threadline.graphs.configuration import Configuration
-from threadline.graphs.door import Door, open_door, refuse_unsafe
+from threadline.graphs.configuration import Configuration, refuse_unsafe
+from threadline.graphs.door import Door, open_door
 from threadline.graphs.registry import Registry
 from threadline.graphs.webhooks import webhook_rules
 from threadline.runs.engine import Engine, EngineSettings, open_engine

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from threadline.graphs.auth import AccessRules, Refused, UnusableRule, read_filter
-from threadline.graphs.configuration import Configuration, load_configuration
-from threadline.graphs.door import HeaderChoice, open_door, refuse_unsafe
+from threadline.graphs.configuration import Configuration, load_configuration, refuse_unsafe
+from threadline.graphs.door import HeaderChoice, open_door
 from threadline.graphs.errors import ConfigurationError
 from threadline.graphs.sections import Section
 from threadline.graphs.users import User, read_user
