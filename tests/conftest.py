@@ -84,5 +84,5 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     for reports in terminalreporter.stats.values():
         for report in reports:
             told = dict(getattr(report, "user_properties", ()))
-            if "summary" in told:
+            if "summary" in told and report.when == "call":
                 terminalreporter.write_line(str(told["summary"]))
