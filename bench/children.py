@@ -112,7 +112,7 @@ def _freeze_heap() -> None:
     """What our server does when it has started, so that nobody is ahead by this."""
     gc.collect()
     gc.freeze()
-    gc.set_threshold(20_000, 10, 10)
+    gc.set_threshold(50_000, 10, 10)
 
 
 def _tell(answer: object) -> None:

@@ -14,8 +14,11 @@ from psycopg.adapt import Dumper
 from psycopg.pq import Format
 
 _HEADER = Struct(">iiIii")
-_LENGTH = Struct(">i")
+_pack_length = Struct(">i").pack
+_pack_integer = Struct(">ii").pack
 _NULL = b"\xff\xff\xff\xff"
+# Almost all integers that are sent count something small: their elements are made once.
+_SMALL = [_pack_integer(4, number) for number in range(256)]
 
 
 class Array:
@@ -54,11 +57,15 @@ class FloatArray(Array):
 class _ArrayDumper(Dumper):
     format = Format.BINARY
     element_oid: ClassVar[int]
+    empty: ClassVar[bytes]
+
+    def __init_subclass__(cls) -> None:
+        cls.empty = pack(">iiI", 0, 0, cls.element_oid)
 
     def dump(self, obj: Array) -> bytes:
         values = obj.values
         if not values:
-            return pack(">iiI", 0, 0, self.element_oid)
+            return self.empty
         header = _HEADER.pack(1, int(None in values), self.element_oid, len(values), 1)
         return header + self.pack_elements(values)
 
@@ -71,7 +78,7 @@ class _UuidDumper(_ArrayDumper):
     element_oid = 2950
 
     def pack_elements(self, values: Sequence[UUID]) -> bytes:
-        length = _LENGTH.pack(16)
+        length = _pack_length(16)
         return length + length.join([value.bytes for value in values])
 
 
@@ -96,7 +103,7 @@ class _IntegerDumper(_ArrayDumper):
     element_oid = 23
 
     def pack_elements(self, values: Sequence[int]) -> bytes:
-        return pack(f">{'ii' * len(values)}", *[part for value in values for part in (4, value)])
+        return b"".join([_SMALL[value] if 0 <= value < 256 else _pack_integer(4, value) for value in values])
 
 
 class _BooleanDumper(_ArrayDumper):
@@ -126,13 +133,9 @@ _DUMPERS: dict[type[Array], type[_ArrayDumper]] = {
 
 
 def _pack_variable(values: Sequence[bytes | None]) -> bytes:
-    parts: list[bytes] = []
-    for value in values:
-        if value is None:
-            parts.append(_NULL)
-        else:
-            parts += (_LENGTH.pack(len(value)), value)
-    return b"".join(parts)
+    if None in values:
+        return b"".join([_NULL if value is None else _pack_length(len(value)) + value for value in values])
+    return b"".join([part for value in values if value is not None for part in (_pack_length(len(value)), value)])
 
 
 def register_arrays(context: AdaptContext) -> None:

@@ -31,12 +31,12 @@ def gather(buffers: Iterable[RunBuffer], max_bytes: int, max_rows: int) -> list[
     """Take ready entries of `buffers` until the limits are reached."""
     shares: list[Share] = []
     for buffer in buffers:
-        entries = buffer.take(max_bytes, max_rows)
+        entries, size, rows = buffer.take(max_bytes, max_rows)
         if not entries:
             continue
         shares.append(make_share(buffer, entries))
-        max_bytes -= sum(entry.size for entry in entries)
-        max_rows -= sum(entry.rows for entry in entries)
+        max_bytes -= size
+        max_rows -= rows
         if max_bytes <= 0 or max_rows <= 0:
             break
     return shares

@@ -6,6 +6,7 @@ The group-commit writer takes entries from the front; nothing here talks to a da
 import asyncio
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from time import time_ns
 from typing import NamedTuple
@@ -94,14 +95,12 @@ class Entry:
     bases: list[tuple[str, str]] = field(default_factory=list)
     events: list[tuple[str, bytes, int]] = field(default_factory=list)
     finish: Finish | None = None
-    size: int = 0
+    after: "Entry | None" = None  # when the database refuses that one, this one is refused with it
+    size: int = 0  # bytes, about
+    rows: int = 1
     waiter: asyncio.Future[None] | None = None
     settled: bool = False
     error: Exception | None = None
-
-    @property
-    def rows(self) -> int:
-        return len(self.checkpoints) + len(self.blobs) + len(self.writes) + 1
 
     def add_event(self, name: str, data: bytes) -> None:
         self.events.append((name, data, time_ns() // 1000))
@@ -116,13 +115,25 @@ class Entry:
         self.checkpoints += checkpoints
         self.blobs += blobs
         self.writes += writes
-        self.size += sum(len(row.checkpoint) + len(row.metadata) for row in checkpoints)
-        self.size += sum(len(row.blob or b"") for row in blobs)
-        self.size += sum(len(row.blob) for row in writes)
+        self.rows += len(checkpoints) + len(blobs) + len(writes)
+        for checkpoint in checkpoints:
+            self.size += len(checkpoint.checkpoint) + len(checkpoint.metadata)
+        for blob in blobs:
+            self.size += len(blob.blob or b"")
+        for write in writes:
+            self.size += len(write.blob)
+
+    def follows_refused(self) -> bool:
+        """Settle the entry if the one it builds on was refused, and tell whether it did."""
+        if self.after is None or self.after.error is None:
+            return False
+        self.settle(self.after.error)
+        return True
 
     def settle(self, error: Exception | None) -> None:
         """Tell the waiter, also one that comes later, that the entry is committed or why it never will be."""
         self.settled, self.error = True, error
+        self.after = None  # or the first entry of a run would live as long as the last
         if self.waiter is not None and not self.waiter.done():
             if error is None:
                 self.waiter.set_result(None)
@@ -152,6 +163,7 @@ class RunBuffer:
         self._on_fenced_out = on_fenced_out
         self._fenced_out: FencedOut | None = None
         self._end: Entry | None = None
+        self._newest: Entry | None = None
 
     def add_event(self, name: str, data: bytes, *, bound: bool = False) -> None:
         """Append an event. A `bound` one reports the rows appended last and is committed with them.
@@ -162,7 +174,7 @@ class RunBuffer:
             return
         last = self._entries[-1] if self._entries else None
         if last is None or not (last.ready or bound) or (last.size > SPLIT_BYTES and not bound) or last.finish:
-            last = Entry()
+            last = self._newest = Entry()
             self._entries.append(last)
         last.add_event(name, data)
         self.pending_bytes += len(data) + 32
@@ -180,6 +192,8 @@ class RunBuffer:
         if entry.finish is not None:
             self._end = entry
             self._drop_held()
+        if before is None:
+            self._newest = entry
         self._entries.insert(len(self._entries) if before is None else self._entries.index(before), entry)
         self.pending_bytes += entry.size
         self._on_dirty(self)
@@ -211,6 +225,12 @@ class RunBuffer:
         entry.size = 0
         self.release(entry)
 
+    async def drained(self) -> None:
+        """Wait until everything that was added is committed or refused."""
+        if self._newest is not None:
+            with suppress(Exception):  # why it was refused is told to whoever waits for it
+                await self.committed(self._newest)
+
     async def committed(self, entry: Entry) -> None:
         """Wait until `entry` is committed.
 
@@ -227,19 +247,22 @@ class RunBuffer:
             entry.waiter = asyncio.get_running_loop().create_future()
         await entry.waiter
 
-    def take(self, max_bytes: int, max_rows: int) -> list[Entry]:
-        """Remove and return entries from the front, at least one if one is ready, within the limits."""
+    def take(self, max_bytes: int, max_rows: int) -> tuple[list[Entry], int, int]:
+        """Remove and return entries from the front, at least one if one is ready, with their bytes and rows."""
         taken: list[Entry] = []
+        entries = self._entries
         size = rows = 0
-        while self._entries and self._entries[0].ready:
-            entry = self._entries[0]
+        while entries and (entry := entries[0]).ready:
+            if entry.follows_refused():
+                self.pending_bytes -= entries.popleft().size
+                continue
             if taken and (size + entry.size > max_bytes or rows + entry.rows > max_rows or entry.size > BULK_BYTES):
                 break
             size += entry.size
             rows += entry.rows
-            taken.append(self._entries.popleft())
+            taken.append(entries.popleft())
         self.pending_bytes -= size
-        return taken
+        return taken, size, rows
 
     def put_back(self, entries: list[Entry]) -> None:
         """Return entries that could not be written yet to the front."""

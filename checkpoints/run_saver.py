@@ -5,10 +5,12 @@ import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence, Set
 from contextlib import suppress
-from typing import Any, NamedTuple, TypeVar
+from inspect import signature
+from typing import Any, TypeVar
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import (
+    WRITES_IDX_MAP,
     ChannelVersions,
     Checkpoint,
     CheckpointMetadata,
@@ -22,7 +24,8 @@ from psycopg import InterfaceError, OperationalError
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from threadline.checkpoints.buffer import BlobRow, CheckpointRow, Entry, FencedOut, RunBuffer
-from threadline.checkpoints.clock import checkpoint_timestamp, newest_timestamp, raise_checkpoint_floor
+from threadline.checkpoints.clock import raise_checkpoint_floor
+from threadline.checkpoints.held_events import HeldEvents
 from threadline.checkpoints.rows import encode_checkpoint, encode_writes
 from threadline.checkpoints.saver import ThreadSaver
 from threadline.checkpoints.secrets import hide
@@ -31,16 +34,10 @@ T = TypeVar("T")
 
 logger = logging.getLogger("threadline.saver")
 
+AHEAD = 4  # checkpoints of a graph that may be uncommitted while it runs on
 RETRY_SECONDS = 0.2  # between reads while the database is away
 _NO_RESULTS = (ERROR, INTERRUPT, RESUME)
 NO_TASK = "00000000-0000-0000-0000-000000000000"  # whose writes are the input's own
-
-
-class _Held(NamedTuple):
-    """Events that wait for the first checkpoint whose id is younger than `floor`, a timestamp of such ids."""
-
-    floor: int
-    entry: Entry
 
 
 class RunSaver(ThreadSaver):
@@ -48,8 +45,9 @@ class RunSaver(ThreadSaver):
 
     `fresh` says that the thread never had a checkpoint, which saves reading what cannot be there. `answered`
     says that an earlier attempt has used up the answer the run brought: it is not given to a second question.
-    With `lags` a checkpoint is committed while the next superstep runs: `aput` returns when the one before is
-    committed, and `settled` waits for the last. `secrets` are kept out of the errors of tasks.
+    With `lags` what it saves is committed while the graph runs on: `aput` waits for the checkpoint `AHEAD` before.
+    What the database refuses then shows in the next call, or in the end of the run (`last`). `secrets` are kept
+    out of the errors of tasks.
     """
 
     def __init__(
@@ -71,10 +69,10 @@ class RunSaver(ThreadSaver):
         self._thread_id = str(buffer.fence.thread_id)
         self._fresh = fresh
         self._lags = lags
-        self._last: dict[str, Entry] = {}  # checkpoint of each namespace
+        self.last: Entry | None = None  # what was saved last, to which the next is tied
+        self._recent: dict[str, deque[Entry]] = {}  # the last checkpoints of each namespace
         self._floor: str | None = None
-        self._held: dict[str, deque[_Held]] = {}
-        self._broken: set[str] = set()  # namespaces whose last checkpoint was not written: no other follows it
+        self.held = HeldEvents(buffer)
         self._written: set[tuple[str, str]] = set()
         self._loaded: set[tuple[str, str]] = set()  # checkpoints of earlier runs that got no write of ours yet
         self._namespaces: set[str] = set()
@@ -88,41 +86,6 @@ class RunSaver(ThreadSaver):
         """Whether the graph at this namespace keeps checkpoints with us."""
         return ns in self._namespaces
 
-    def hold(self, ns: str) -> Entry:
-        """Return an entry for events that report the next checkpoint LangGraph makes of `ns`; it waits for that.
-
-        Checkpoints made before may still be on their way to `aput`: their ids tell them apart.
-        """
-        return self._hold(ns, newest_timestamp())
-
-    def hold_for(self, ns: str, checkpoint_id: str, parent_id: str | None) -> Entry:
-        """Return the entry for events that report this checkpoint, which was made but has not come to `aput` yet."""
-        held = self._held.get(ns)
-        if held and held[-1].floor >= _timestamp(parent_id):
-            return held[-1].entry
-        return self._hold(ns, _timestamp(checkpoint_id) - 1)
-
-    def _hold(self, ns: str, floor: int) -> Entry:
-        if ns in self._broken:
-            return Entry()
-        entry = self._buffer.add(Entry(ready=False))
-        self._held.setdefault(ns, deque()).append(_Held(floor, entry))
-        return entry
-
-    def _break(self, ns: str) -> None:
-        """LangGraph saves one checkpoint after the other: behind one that failed, nothing is left to wait for."""
-        self._broken.add(ns)
-        held = self._held.get(ns)
-        while held:
-            self._buffer.drop_events(held.popleft().entry)
-
-    def _take_held(self, ns: str, checkpoint_id: str) -> tuple[Entry, Entry | None]:
-        """Return the entry that waits for this checkpoint, or a new one and the next that waits for a later one."""
-        held = self._held.setdefault(ns, deque())
-        if held and held[0].floor < _timestamp(checkpoint_id):
-            return held.popleft().entry, None
-        return Entry(), held[0].entry if held else None
-
     def has_written(self, ns: str, checkpoint_id: str) -> bool:
         """Whether that checkpoint was loaded or written already, so that nothing need wait for it."""
         return (ns, checkpoint_id) in self._written
@@ -130,16 +93,6 @@ class RunSaver(ThreadSaver):
     def has_result(self, task_id: str) -> bool:
         """Whether an earlier run or attempt left what this task returned, so that it is shown but not run again."""
         return task_id in self._results
-
-    def drop_held(self) -> None:
-        """No more checkpoints will come: forget the events that were waiting for one that was never written."""
-        for ns in self._held:
-            self._break(ns)
-
-    async def settled(self) -> None:
-        """Wait until the last checkpoints are committed. Raises what `aput` does."""
-        for entry in self._last.values():
-            await self._buffer.committed(entry)
 
     def _tell(self, error: Any) -> Any:
         shown = repr(error)
@@ -154,14 +107,13 @@ class RunSaver(ThreadSaver):
         ns = configurable.get("checkpoint_ns", "")
         if str(configurable["thread_id"]) != self._thread_id:
             return await super().aget_tuple(config)
-        if ns in self._last:
-            await self._buffer.committed(self._last[ns])
-        seen = ns in self._held
+        seen = ns in self._namespaces
         self._namespaces.add(ns)
-        self._held.setdefault(ns, deque())
         addressed = get_checkpoint_id(config)
         if self._fresh and not addressed and not (seen and any(key[0] == ns for key in self._written)):
             return None
+        if self.last is not None:
+            await self._buffer.committed(self.last)
         read = super().aget_tuple
         found = await _read_patiently(lambda: read(config))
         if ns == "" and self._floor is None and not self._fresh:
@@ -211,11 +163,14 @@ class RunSaver(ThreadSaver):
             if base in self._loaded:
                 self._loaded.discard(base)
                 entry.bases.append(base)
+            self._tie(entry)
             self._buffer.add(entry)
         except Exception as error:  # whatever a value's own code raises belongs to the caller who awaits
             self.on_writes(ns, task_id, False)
             return _fail(error)
         self.on_writes(ns, task_id, True)
+        if self._lags and not any(channel in WRITES_IDX_MAP for channel, _ in writes):
+            return _taken()
         return self._buffer.committed(entry)
 
     async def aput(
@@ -225,7 +180,7 @@ class RunSaver(ThreadSaver):
         metadata: CheckpointMetadata,
         new_versions: ChannelVersions,
     ) -> RunnableConfig:
-        """Save a checkpoint together with the held events that report it; returns when it, or the last, is committed.
+        """Save a checkpoint together with the held events that report it.
 
         Raises FencedOut when the run has lost its thread, ValueError for an id below the thread's latest.
         """
@@ -233,41 +188,52 @@ class RunSaver(ThreadSaver):
         if str(configurable["thread_id"]) != self._thread_id:
             return await super().aput(config, checkpoint, metadata, new_versions)
         ns = configurable.get("checkpoint_ns", "")
-        self._broken.discard(ns)
+        self.held.mend(ns)
         try:
             if ns == "" and self._floor and checkpoint["id"] < self._floor:
                 raise ValueError(f"checkpoint {checkpoint['id']} is older than the thread's latest, {self._floor}")
             row, blobs = encode_checkpoint(self.serde, config, checkpoint, metadata, new_versions)
-            if self._lags and ns in self._last:
-                await self._last_committed(row, blobs)
-            entry = self._last[ns] = self._add_checkpoint(row, blobs)
+            recent = self._recent.setdefault(ns, deque(maxlen=AHEAD))
+            if self._lags and len(recent) == AHEAD:
+                await self._caught_up(recent[0], row, blobs)
+            recent.append(entry := self._add_checkpoint(row, blobs))
             if not self._lags:
                 await self._buffer.committed(entry)
         except BaseException:
-            self._break(ns)
+            self.held.fail(ns)
             raise
         return {"configurable": {"thread_id": self._thread_id, "checkpoint_ns": ns, "checkpoint_id": checkpoint["id"]}}
 
-    async def _last_committed(self, row: CheckpointRow, blobs: list[BlobRow]) -> None:
-        """Wait for the checkpoint before this one; behind one that was refused none may follow."""
+    async def _caught_up(self, entry: Entry, row: CheckpointRow, blobs: list[BlobRow]) -> None:
+        """Wait for an earlier checkpoint before this one is added."""
         try:
-            await self._buffer.committed(self._last[row.ns])
+            await self._buffer.committed(entry)
         except asyncio.CancelledError:
             with suppress(FencedOut):  # a run that is stopped keeps the supersteps it has finished
                 self._add_checkpoint(row, blobs)
             raise
 
+    def _tie(self, entry: Entry) -> None:
+        """None may follow one that was refused: it would build on what is not there."""
+        entry.after = self.last
+        self.last = entry
+
     def _add_checkpoint(self, row: CheckpointRow, blobs: list[BlobRow]) -> Entry:
-        entry, later = self._take_held(row.ns, row.id)
+        entry, later = self.held.take(row.ns, row.id)
         size = entry.size
         self.on_checkpoint(entry, row)
         entry.add_rows([row], blobs, [])
+        self._tie(entry)
         if entry.ready:
             self._buffer.add(entry, before=later)
         else:
             self._buffer.release(entry, entry.size - size)
         self._written.add((row.ns, row.id))
         return entry
+
+
+# LangGraph asks for the parameters of `aput_writes` at the start of every run; this spares it working them out.
+setattr(RunSaver.aput_writes, "__signature__", signature(RunSaver.aput_writes))  # noqa: B010  # mypy knows no such attribute
 
 
 async def _read_patiently(read: Callable[[], Awaitable[T]]) -> T:
@@ -280,14 +246,6 @@ async def _read_patiently(read: Callable[[], Awaitable[T]]) -> T:
             await asyncio.sleep(RETRY_SECONDS)
 
 
-def _timestamp(checkpoint_id: str | None) -> int:
-    """That of no checkpoint, or of one that another tool made, is older than any of ours."""
-    try:
-        return checkpoint_timestamp(checkpoint_id) if checkpoint_id else 0
-    except ValueError:
-        return 0
-
-
 def _without_answer(found: CheckpointTuple) -> CheckpointTuple:
     writes = [write for write in found.pending_writes or [] if not (write[0] == NO_TASK and write[1] == RESUME)]
     return found._replace(pending_writes=writes)
@@ -295,3 +253,7 @@ def _without_answer(found: CheckpointTuple) -> CheckpointTuple:
 
 async def _fail(error: Exception) -> None:
     raise error
+
+
+async def _taken() -> None:
+    """What there is to wait for when nobody has to wait."""

@@ -45,12 +45,15 @@ class _Kind(Enum):
     SECRET = auto()
 
 
+_PLAIN = _Kind.PLAIN
+
+
 def is_secret(key: object, value: object) -> bool:
     """Tell whether an entry must not be written where others read it: by its name, or by the form of its value."""
     if isinstance(value, str) and _SECRET_VALUE.match(value):
         return True
-    kind = _kind(key[:LONGEST]) if isinstance(key, str) else _Kind.PLAIN
-    if kind is _Kind.PLAIN or value is None or isinstance(value, bool):
+    kind = _kind(key[:LONGEST]) if isinstance(key, str) else _PLAIN
+    if kind is _PLAIN or value is None or isinstance(value, bool):
         return False
     return kind is _Kind.SECRET or _has_text(value)
 

@@ -29,9 +29,12 @@ def load_statements(package: str, file: str) -> Mapping[str, LiteralString]:
 
 
 class Positional(NamedTuple):
-    """A statement in the server's own form: `$1`... in place of names. It needs no parsing on every call."""
+    """A statement in the server's own form: `$1`... in place of names. It needs no parsing on every call.
 
-    text: LiteralString
+    It is bytes because psycopg looks prepared statements up by them, and would encode a text anew for that.
+    """
+
+    text: bytes
     names: tuple[str, ...]
 
     def bind(self, parameters: Mapping[str, Any]) -> list[Any]:
@@ -48,4 +51,4 @@ def make_positional(statement: LiteralString) -> Positional:
             return "%"
         return f"${names.setdefault(match['name'], len(names) + 1)}"
 
-    return Positional(_PARAMETER.sub(number, statement), tuple(names))
+    return Positional(_PARAMETER.sub(number, statement).encode(), tuple(names))

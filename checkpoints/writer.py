@@ -26,6 +26,7 @@ logger = logging.getLogger("threadline.writer")
 
 MAX_BYTES = 4 * 1024 * 1024
 MAX_ROWS = 2_000
+COMPANY_TURNS = 8  # of the event loop: at most some milliseconds where it is busy, microseconds where it is not
 DRAIN_SECONDS = 5.0  # at the end of the process; what is not committed then was never acknowledged
 _SQL = load_statements("threadline.checkpoints", "flush.sql")
 _FLUSH = make_positional(_SQL["flush"])
@@ -63,6 +64,7 @@ class Lane:
         self._on_commit = on_commit
         self._linger = linger
         self._dirty: dict[RunBuffer, None] = {}
+        self._marks = 0
         self._wake = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
@@ -71,6 +73,7 @@ class Lane:
     def mark(self, buffer: RunBuffer) -> None:
         """Note that `buffer` has something to take."""
         self._dirty[buffer] = None
+        self._marks += 1
         self._idle.clear()
         self._wake.set()
 
@@ -87,13 +90,24 @@ class Lane:
         while True:
             await self._wake.wait()
             self._wake.clear()
-            await asyncio.sleep(0)  # whoever is ready to write, too, travels with this batch
+            await self._gather_company()
             while shares := self._collect():
                 await self._commit(shares)
                 self._send_home(shares)
-                await asyncio.sleep(0)
+                await self._gather_company()
             if not self._dirty:
                 self._idle.set()
+
+    async def _gather_company(self) -> None:
+        """Whoever is ready to write, too, travels with this batch: wait while turns of the loop bring more.
+
+        A lone run waits for one turn that brings nothing; many at once fill a batch rather than pay for several.
+        """
+        for _ in range(COMPANY_TURNS):
+            marks = self._marks
+            await asyncio.sleep(0)
+            if self._marks == marks:
+                return
 
     def _collect(self) -> list[Share]:
         self._sort_lanes()
@@ -166,6 +180,8 @@ class Lane:
             share.entries[0].settle(error)
             return True
         for position, entry in enumerate(share.entries, 1):
+            if entry.follows_refused():
+                continue
             if not await self._commit([make_share(share.buffer, [entry], share.entries[position:])]):
                 return False
         return True

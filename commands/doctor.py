@@ -20,6 +20,7 @@ from threadline.graphs.configuration import Configuration
 from threadline.graphs.door import open_door, refuse_unsafe
 from threadline.graphs.errors import ConfigurationError
 from threadline.graphs.registry import Registry
+from threadline.graphs.storage import read_storage
 from threadline.graphs.webhooks import webhook_rules
 
 OLDEST_POSTGRES = 150_000
@@ -77,6 +78,7 @@ def _examine_project(
             yield Finding(Verdict.WORKS, f"graphs.{graph_id}", "imported")
     for subject, check in (
         ("auth, http", lambda: open_door(configuration)),
+        ("store, checkpointer", lambda: read_storage(configuration)),
         ("encryption", lambda: refuse_unsafe(configuration)),
         ("webhooks", lambda: webhook_rules(configuration, variables)),
     ):

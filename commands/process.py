@@ -34,8 +34,8 @@ from threadline.settings import ModelSettings, Settings
 
 logger = logging.getLogger("threadline.process")
 
-# A run leaves hardly any cycles behind, so looking for them after 20,000 new objects is early enough.
-COLLECT_AFTER = 20_000
+# A run leaves hardly any cycles behind, so looking for them after 50,000 new objects is early enough.
+COLLECT_AFTER = 50_000
 
 OnReady = Callable[[Registry], None]
 

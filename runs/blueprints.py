@@ -2,16 +2,19 @@
 
 import asyncio
 import logging
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, NotRequired, Required, TypeVar, get_args, get_origin
 
 from langchain_core.runnables import RunnableConfig
 from langgraph._internal._pydantic import create_model
 from langgraph.channels.base import BaseChannel
 from langgraph.pregel import Pregel
 from langgraph.store.base import BaseStore
+from pydantic import TypeAdapter
+from typing_extensions import TypedDict, get_type_hints, is_typeddict
 
 from threadline.graphs.registry import Registry
 from threadline.runs.callers import current_user, for_graph, with_caller
@@ -68,7 +71,7 @@ class Blueprints:
         if graph_id not in self.registry.graph_ids or graph_id in self.registry.errors:
             reason = self.registry.errors.get(graph_id) or f"Graph '{graph_id}' is not in langgraph.json"
             raise UnknownGraph(str(reason))
-        told = for_graph(with_caller(assistant.config.get("configurable") or {}))
+        told = for_graph(with_caller({**(assistant.config.get("configurable") or {}), **assistant.context}))
         config: RunnableConfig = {**assistant.config, "configurable": told}  # type: ignore[typeddict-item]  # a client's
         async with self.registry.open_graph(
             graph_id,
@@ -83,10 +86,13 @@ class Blueprints:
 
 def read_schemas(graph: Graph) -> JsonObject:
     """Return the graph's JSON schemas by the names that clients know them by."""
-    context = _try(graph.get_context_jsonschema, "context_schema")
+    builder = getattr(graph, "builder", None)
+    context = _describe(graph.get_context_jsonschema, graph.context_schema, "context_schema")
     return {
-        "input_schema": _try(graph.get_input_jsonschema, "input_schema"),
-        "output_schema": _try(graph.get_output_jsonschema, "output_schema"),
+        "input_schema": _describe(graph.get_input_jsonschema, getattr(builder, "input_schema", None), "input_schema"),
+        "output_schema": _describe(
+            graph.get_output_jsonschema, getattr(builder, "output_schema", None), "output_schema"
+        ),
         "state_schema": _try(lambda: _state_schema(graph), "state_schema"),
         "config_schema": context or {},
         "context_schema": context,
@@ -108,6 +114,26 @@ def _state_schema(graph: Graph) -> JsonObject:
 def _value_type(graph: Graph, name: str) -> Any:
     channel = graph.channels[name]
     return channel.ValueType if isinstance(channel, BaseChannel) else Any
+
+
+def _describe(make: Callable[[], T], kind: Any, what: str) -> T | JsonObject | None:
+    """Ask LangGraph; it cannot tell a `typing.TypedDict` on a Python before 3.12, which we can."""
+    if sys.version_info < (3, 12) and is_typeddict(kind):
+        return _try(lambda: TypeAdapter(_rebuild(kind)).json_schema(), what)
+    return _try(make, what)
+
+
+def _rebuild(kind: Any) -> Any:
+    """Return the same typed dictionary as one of `typing_extensions`, which pydantic reads on every Python."""
+    hints = {name: _bare(hint) for name, hint in get_type_hints(kind, include_extras=True).items()}
+    marked = {name: Required[h] if name in kind.__required_keys__ else NotRequired[h] for name, h in hints.items()}
+    rebuilt: Any = TypedDict(kind.__name__, marked)  # type: ignore[misc]  # made of what is known while it runs
+    rebuilt.__doc__ = kind.__doc__
+    return rebuilt
+
+
+def _bare(hint: Any) -> Any:
+    return get_args(hint)[0] if get_origin(hint) in (Required, NotRequired) else hint
 
 
 def _try(make: Callable[[], T], what: str) -> T | None:

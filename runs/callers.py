@@ -26,6 +26,10 @@ _SQL = load_statements("threadline.runs", "callers.sql")
 RESERVED = ("__pregel_", "langgraph_auth_", "langgraph_request_id")
 
 
+# What may be done with a thread; within one request, who may do one may do those before it.
+STEPS = ("read", "update", "delete")
+
+
 class Rules(Protocol):
     """What decides; `graphs.auth.AccessRules` where langgraph.json has `auth`."""
 
@@ -42,13 +46,22 @@ class Caller:
     """Who sent the request that is being answered.
 
     Without `rules` nothing is asked: there is no `auth`. Without `user` nothing is allowed. `configurable` is what
-    every run of this request is told. `cleared` are the threads that were asked about already.
+    every run of this request is told. `cleared` are the threads that were asked about already, each with the farthest
+    of `STEPS` that was allowed.
     """
 
     user: User | None = None
     rules: Rules | None = None
     configurable: JsonObject = field(default_factory=dict)
-    cleared: set[UUID] = field(default_factory=set)
+    cleared: dict[UUID, int] = field(default_factory=dict)
+
+    def clear(self, thread_id: UUID, action: str) -> None:
+        """Remember that this, and what it includes, was allowed."""
+        self.cleared[thread_id] = max(self.cleared.get(thread_id, -1), STEPS.index(action))
+
+    def is_cleared(self, thread_id: UUID, action: str) -> bool:
+        """Whether this was allowed, or something that includes it."""
+        return self.cleared.get(thread_id, -1) >= STEPS.index(action)
 
     async def permit(self, resource: str, action: str, value: JsonObject) -> JsonObject:
         """Return what the resource's metadata must contain, `{}` for anything."""
@@ -103,7 +116,7 @@ async def clear_thread(pool: Pool, thread_id: UUID, action: str = "read", /, **v
     whoever looks it up says so.
     """
     caller = _CALLER.get()
-    if caller is None or caller.rules is None or thread_id in caller.cleared:
+    if caller is None or caller.rules is None or caller.is_cleared(thread_id, action):
         return
     granted = await caller.permit("threads", action, {"thread_id": thread_id, **value})
     if granted:
@@ -112,7 +125,7 @@ async def clear_thread(pool: Pool, thread_id: UUID, action: str = "read", /, **v
             return
         if not matches:
             raise ThreadNotFound(thread_id)
-    caller.cleared.add(thread_id)
+    caller.clear(thread_id, action)
 
 
 async def clear_assistant(pool: Pool, assistant_id: str, action: str = "read") -> None:

@@ -38,6 +38,7 @@ class Execution:
         self._task: asyncio.Task[Outcome] | None = None
         self._control = RunControl()
         self._recorder: Recorder | None = None
+        self._saver: RunSaver | None = None
         self._secrets = secrets_of(claim.run)
         self._ending = False
 
@@ -65,7 +66,10 @@ class Execution:
         timer = asyncio.get_running_loop().call_later(seconds, self.stop, StopReason.TIMEOUT)
         try:
             outcome = await self._await_outcome(buffer)
-            return outcome is not None and await self._finish(buffer, outcome)
+            if outcome is not None:
+                return await self._finish(buffer, outcome)
+            await buffer.drained()  # behind the hand-over it would be refused
+            return False
         except FencedOut:
             logger.warning("run.lease_lost", extra=self._facts())
             return False
@@ -141,9 +145,8 @@ class Execution:
             past, resumed = await self._look_back()
             invocation = make_invocation(self.claim, resumed=resumed)
             async with self._record(buffer, invocation, past) as (recorder, saver):
-                self._recorder = recorder
+                self._recorder, self._saver = recorder, saver
                 await self._call_graph(invocation, recorder, saver)
-                await saver.settled()
             return _settle(recorder)
         except FencedOut:
             raise
@@ -200,7 +203,7 @@ class Execution:
         try:
             yield recorder, saver
         finally:
-            saver.drop_held()
+            saver.held.drop()
 
     async def _call_graph(self, invocation: Invocation, recorder: Recorder, saver: RunSaver) -> None:
         workshop = self._workshop
@@ -234,11 +237,15 @@ class Execution:
         refused = False
         while True:
             if self._reason is StopReason.CANCEL and self._action is CancelAction.ROLLBACK:
+                await buffer.drained()
                 await self._workshop.endings.roll_back(self.claim)
                 logger.info("run.rolled_back", extra=self._facts())
                 return True
             try:
-                await buffer.committed(buffer.add(await self._write_end(outcome)))
+                entry = await self._write_end(outcome)
+                if self._saver is not None and not refused:
+                    entry.after = self._saver.last
+                await buffer.committed(buffer.add(entry))
             except CancelRequested:
                 self._reason = StopReason.CANCEL
                 self._action = await self._workshop.endings.read_cancel(self.claim.run)
@@ -246,7 +253,8 @@ class Execution:
                 outcome = Outcome(RunStatus.INTERRUPTED, ThreadStatus.INTERRUPTED, outcome.values, error=error)
                 continue
             except (Error, TypeError, ValueError) as error:
-                # The end cannot be encoded, or the database refuses it; the run ends all the same, with the reason.
+                # The end cannot be encoded, or the database refuses it or what came before; the run ends all the
+                # same, with the reason.
                 if refused:
                     raise
                 refused = True

@@ -41,7 +41,7 @@ async def permit_request(pool: Pool, caller: Caller, request: RunRequest) -> Run
             await clear_thread(pool, request.thread_id)
     if granted and not await _contains(pool, request, granted):
         raise ThreadNotFound(request.thread_id)
-    caller.cleared.add(request.thread_id)
+    caller.clear(request.thread_id, "delete" if request.fresh_thread else "read")
     return replace(request, metadata=metadata, fresh_thread=False, create_thread=False)
 
 

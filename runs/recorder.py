@@ -177,7 +177,7 @@ class Recorder:
         if INTERRUPT in value if isinstance(value, dict) else False:
             self._emit("values", ns, value, bound=True)
         elif self._holds and path in self._ticking and self._saver.saves(path):
-            self._saver.hold(path).add_event("|".join(("values", *ns)), encode(value))
+            self._saver.held.hold(path).add_event("|".join(("values", *ns)), encode(value))
         else:
             self._emit("values", ns, value)
 
@@ -237,7 +237,7 @@ class Recorder:
             self._emit(mode, ns, value)
             return
         parent = (checkpoint.get("parent_config") or {}).get("configurable", {}).get("checkpoint_id")
-        entry = self._saver.hold_for(path, checkpoint_id, parent)
+        entry = self._saver.held.hold_for(path, checkpoint_id, parent)
         entry.add_event("|".join((mode, *ns)), encode(value))
 
     def _take_debug(self, ns: tuple[str, ...], value: Mapping[str, Any]) -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import OrderedDict, deque
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from uuid import UUID
 
 from threadline.runs.errors import ThreadGone
@@ -125,37 +125,47 @@ class Newcomer(Subscription):
         return False
 
 
+@dataclass(slots=True)
+class _Recent:
+    rows: deque[LogRow]
+    size: int = 0  # bytes of payload
+
+
 class RecentRows:
     """The last rows this process committed, per thread, so that a stream opened a moment later needs no read."""
 
     def __init__(self) -> None:
-        self._threads: OrderedDict[UUID, deque[LogRow]] = OrderedDict()
+        self._threads: OrderedDict[UUID, _Recent] = OrderedDict()
         self._bytes = 0
 
     def add(self, row: LogRow) -> None:
         """Remember a committed row; one that does not continue the others starts anew."""
-        rows = self._threads.get(row.thread_id)
-        if rows is None or rows[-1].last_seq + 1 != row.first_seq:
+        recent = self._threads.get(row.thread_id)
+        if recent is None or recent.rows[-1].last_seq + 1 != row.first_seq:
             self.forget(row.thread_id)
-            rows = self._threads[row.thread_id] = deque()
+            recent = self._threads[row.thread_id] = _Recent(deque())
         if len(row.contents) == 1 and len(row.payload) > _SMALL:
             # orjson's own text, in a buffer of many times its length: what is remembered must not keep that.
             row = replace(row, payload=memoryview(row.payload).tobytes())
-        rows.append(row)
+        recent.rows.append(row)
+        recent.size += len(row.payload)
         self._bytes += len(row.payload)
-        while len(rows) > 1 and sum(len(row.payload) for row in rows) > RECENT_BYTES:
-            self._bytes -= len(rows.popleft().payload)
+        while recent.size > RECENT_BYTES and len(recent.rows) > 1:
+            size = len(recent.rows.popleft().payload)
+            recent.size -= size
+            self._bytes -= size
         self._threads.move_to_end(row.thread_id)
         while len(self._threads) > RECENT_THREADS or (self._bytes > RECENT_TOTAL and len(self._threads) > 1):
             self.forget(next(iter(self._threads)))
 
     def forget(self, thread_id: UUID) -> None:
         """Somebody else has written to the thread."""
-        self._bytes -= sum(len(row.payload) for row in self._threads.pop(thread_id, ()))
+        if (recent := self._threads.pop(thread_id, None)) is not None:
+            self._bytes -= recent.size
 
     def after(self, thread_id: UUID, cursor: int) -> list[LogRow] | None:
         """Return the rows that continue `cursor`, or None if memory cannot tell."""
-        rows = self._threads.get(thread_id)
-        if not rows or not rows[0].first_seq <= cursor + 1 <= rows[-1].last_seq + 1:
+        recent = self._threads.get(thread_id)
+        if recent is None or not recent.rows[0].first_seq <= cursor + 1 <= recent.rows[-1].last_seq + 1:
             return None
-        return [row for row in rows if row.last_seq > cursor]
+        return [row for row in recent.rows if row.last_seq > cursor]

@@ -1,8 +1,8 @@
 """Owns how far a run may be ahead of its checkpoints; writing these is left to `checkpoints.run_saver`.
 
 LangGraph bounds that under durability `sync` only: under `async` checkpoints pile up for as long as the database
-is away. So it is told `sync` there, too, and the saver lags by one checkpoint: LangGraph waits behind each
-superstep until the checkpoint before is committed, which has had all of the superstep for that.
+is away. So it is told `sync` there, too, and the saver lags: LangGraph waits behind each superstep for whatever the
+saver waits for, which is the commit of a checkpoint some supersteps back.
 """
 
 from collections.abc import Generator
@@ -34,4 +34,4 @@ def pace(durability: Durability) -> Durability:
 
 def lags(durability: Durability) -> bool:
     """Tell whether the saver lags."""
-    return durability == "async"
+    return durability != "sync"

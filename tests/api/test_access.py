@@ -9,6 +9,9 @@ import httpx
 import pytest
 from langgraph_sdk import get_client
 
+from threadline.graphs.auth import Refused
+from threadline.graphs.users import User
+from threadline.runs.callers import Caller, calling, clear_thread
 from threadline.tests.api.guarded_world import AUTH, GRAPHS, client_of, serve_project, write_project
 
 TELL = {"assistant_id": "telling", "input": {}}
@@ -261,6 +264,27 @@ def test_a_run_on_a_thread_follows_the_rules_of_the_thread(narrow_url: str) -> N
         ann.post(f"/threads/{thread}/runs/wait", json=TELL).raise_for_status()
 
 
+async def test_who_may_read_a_thread_may_not_change_it_in_the_same_breath() -> None:
+    asked: list[str] = []
+
+    class Reading:
+        async def authorize(self, user: User, resource: str, action: str, value: dict[str, Any]) -> dict[str, Any]:
+            asked.append(action)
+            if action != "read":
+                raise Refused(403, "Forbidden")
+            return {}
+
+    pool: Any = None  # no filter, so nothing is asked of it
+    thread = uuid4()
+    with calling(Caller(User({"identity": "ann"}), Reading())):
+        await clear_thread(pool, thread)
+        await clear_thread(pool, thread)
+        for action in ("update", "delete"):
+            with pytest.raises(Refused):
+                await clear_thread(pool, thread, action)
+    assert asked == ["read", "update", "delete"]
+
+
 def test_a_filter_that_cannot_be_applied_shows_nothing(narrow_url: str) -> None:
     with client_of(narrow_url, **{"x-token": "ann"}) as ann:
         response = ann.post("/assistants/search", json={})
@@ -337,3 +361,10 @@ def test_items_are_kept_where_the_handler_says(alice: httpx.Client, bob: httpx.C
     assert alice.post("/store/namespaces", json={}).json() == {"namespaces": [["alice", "notes"]]}
     assert bob.request("DELETE", "/store/items", json={"namespace": ["notes"], "key": "k"}).status_code == 204
     assert alice.get("/store/items?namespace=notes&key=k").json()["value"] == {"n": 1}
+
+
+def test_a_factory_is_told_who_looks_at_its_graph(narrow_url: str) -> None:
+    with httpx.Client(base_url=narrow_url, headers={"x-token": "ann"}) as ann:
+        drawing = ann.get("/assistants/made/graph").raise_for_status().json()
+        assert "for_ann" in [node["id"] for node in drawing["nodes"]]
+        assert "told" in ann.get("/assistants/made/schemas").json()["output_schema"]["properties"]

@@ -82,3 +82,11 @@ async def test_hostile_strings_survive_a_round_trip_through_the_tables(pool: Poo
 
 def test_lone_surrogates_never_reach_jsonb() -> None:
     assert dump_json({"a": "\ud800", "b": 2**70}) == '{"a": "?", "b": 1180591620717411303424}'
+
+
+async def test_our_constructor_sets_what_the_official_one_sets(pool: Pool) -> None:
+    connections: Any = pool  # the official saver's annotation wants rows as dicts; it asks for them itself
+    ours, official = vars(ThreadSaver(pool)), vars(AsyncPostgresSaver(connections))
+    assert ours.keys() == official.keys()
+    same = ours.keys() - {"serde", "lock"}
+    assert {key: ours[key] for key in same} == {key: official[key] for key in same}

@@ -68,6 +68,8 @@ class Labels:
     def _value(self, value: Any, key: str) -> Any:
         if isinstance(value, dict):
             return {self._text(name, "key"): self._value(value[name], name) for name in sorted(value)}
+        if isinstance(value, list) and key == "tools":
+            value = sorted(value, key=lambda tool: str(tool["name"]))  # they come in no order that is promised
         if isinstance(value, list):
             return [self._value(item, key) for item in value]
         if isinstance(value, int | float) and not isinstance(value, bool) and key in _NUMBERS:

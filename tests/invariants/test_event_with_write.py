@@ -53,7 +53,10 @@ async def test_an_update_lies_beside_the_end_of_its_node_and_values_beside_their
     nodes: list[set[str]] = [set(), {"first"}, {"first", "left", "right"}, {"first", "left", "right", "join"}]
     for step, transaction in steps:
         states = [set(data["log"]) for where, name, data in ledger.events if (where, name) == (transaction, "values")]
-        assert states == ([nodes[step]] if step >= 0 else [])
+        if durability == "sync":
+            assert states == ([nodes[step]] if step >= 0 else [])
+        else:  # several supersteps may share a transaction
+            assert step < 0 or nodes[step] in states
 
 
 async def test_without_checkpoints_on_the_way_events_flow_at_once(lab: Laboratory) -> None:

@@ -108,10 +108,14 @@ def compile_remembering() -> Compiled:
     return StateGraph(State).add_node("sub", inner).add_edge(START, "sub").compile()
 
 
+def compile_long() -> Compiled:
+    """Eight supersteps, each of which would be tried again after whatever fails."""
+    return compile_line(*[step(name) for name in "abcdefgh"], retry=RetryPolicy(retry_on=Exception))
+
+
 def compile_deep() -> Compiled:
     """All of its supersteps are a subgraph's."""
-    inner = compile_line(step("a"), step("b"), step("c"), step("d"))
-    return StateGraph(State).add_node("sub", inner).add_edge(START, "sub").compile()
+    return StateGraph(State).add_node("sub", compile_long()).add_edge(START, "sub").compile()
 
 
 def compile_forgetful() -> Compiled:
@@ -239,6 +243,7 @@ swallowing = compile_line(step("a"), stubborn, step("c"), step("d"))
 fork = compile_fork(step("left"), step("right"))
 nested = compile_nested()
 remembering = compile_remembering()
+long = compile_long()
 deep = compile_deep()
 forgetful = compile_forgetful()
 asking = compile_line(step("a"), question("ask"), step("b"), question("ask_again"), step("c"))
@@ -257,5 +262,5 @@ surrogate_channel = compile_odd("half\ud800")
 NAMES = (
     *("line", "retrying", "swallowing", "fork", "nested", "remembering", "asking", "asking_twice", "talking"),
     *("flooding", "bursting", "dying", "hogging", "opaque", "giving", "nul_channel", "surrogate_channel"),
-    *("broken_factory", "deep", "forgetful", "turning"),
+    *("broken_factory", "deep", "long", "forgetful", "turning"),
 )

@@ -230,6 +230,9 @@ def test_a_thread_whose_graph_is_gone_can_be_forked(dsn: str, registry: Registry
         forked = fork(past, thread_id, **{"finding.text": "lost"})
         assert past.state(forked)["values"]["finding"] == {"text": "lost", "weight": 1.0}
         assert past.bytes_of(thread_id) == before
+        refused = past.http.post(f"/threads/{forked}/runs/wait", json={"assistant_id": "reporting", "input": None})
+        assert (refused.status_code, "reporting" in refused.json()["detail"]) == (422, True), refused.text
+        assert "steps" in past.state(forked)["graph_error"]
     with serve_past(dsn, registry) as past:
         assert past.state(forked)["values"]["finding"]["text"] == "lost"
         _, _, values = past.run("reporting", forked, input={"notes": ["again"]})

@@ -197,3 +197,32 @@ async def test_system_assistants_of_graphs_served_elsewhere_are_left_out(
     assert sorted(names(await renamed.search())) == ["author", "mine"]
     assert await renamed.count() == 2
     assert sorted(names(await assistants.search())) == ["agent", "mine", "writer"]
+
+
+async def test_a_process_soon_sees_what_another_changed(
+    pool: Pool, registry: Registry, assistants: Assistants, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = Assistants(pool, registry)
+    await other.sync_system()
+    changed = await other.patch("agent", {"context": {"a": 1}})
+    assert await other.get("agent") == changed
+    assert (await assistants.get("agent")).version == 1
+    monkeypatch.setattr("threadline.runs.assistants.FRESH", 0.0)
+    assert await assistants.get("agent") == changed
+
+
+async def test_changes_at_the_same_time_are_versions_one_by_one(assistants: Assistants) -> None:
+    made = await assistants.create("agent")
+    changes = [assistants.patch(made.assistant_id, {"metadata": {str(n): n}}) for n in range(10)]
+    assert sorted(changed.version for changed in await asyncio.gather(*changes)) == list(range(2, 12))
+    assert (await assistants.get(made.assistant_id)).metadata == {str(n): n for n in range(10)}
+
+
+async def test_a_restart_leaves_changed_system_assistants_alone(
+    pool: Pool, registry: Registry, assistants: Assistants
+) -> None:
+    changed = await assistants.patch("agent", {"context": {"a": 1}, "metadata": {"mine": 1}})
+    restarted = Assistants(pool, registry)
+    await restarted.sync_system()
+    assert await restarted.get("agent") == changed
+    assert [each.version for each in await restarted.versions("agent")] == [2, 1]

@@ -56,7 +56,15 @@ def test_the_guide_of_tracing_does_what_it_says(reader: Reader, ingest: Ingest) 
     ordinary = ask(reader.url)
     wait_until(lambda: ingest.is_whole(ordinary))
     assert {span["session_name"] for span in ingest.trace(ordinary)} == {"research"}
+    wait_until(lambda: told(reader)["sent"] > 0)
+    assert (told(reader)["spooled"], told(reader)["dropped"]) == (0, 0)
     spool_and_send_again(reader, ingest, resend)
+
+
+def told(reader: Reader) -> dict[str, int]:
+    """What the server says of its traces."""
+    counts: dict[str, int] = httpx.get(f"{reader.url}/info").json()["tracing"]
+    return counts
 
 
 def traces(ingest: Ingest) -> set[str]:

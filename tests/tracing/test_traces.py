@@ -24,9 +24,13 @@ PLANNED = ["planning", "  planner", "    GenericFakeChatModel", "  tools", "    
 ANSWERED = ["planning", "  tools", "    lookup", "    note", "  responder", "    GenericFakeChatModel", "    polish"]
 
 
+# The ways in which the service may take traces: the last is that of old ones.
+WAYS = ({"zstd": True}, {"zstd": False}, {"multipart": False, "zstd": False})
+
+
 @pytest.fixture
-def ingest() -> Iterator[Ingest]:
-    with serve_ingest() as served:
+def ingest(request: pytest.FixtureRequest) -> Iterator[Ingest]:
+    with serve_ingest(**getattr(request, "param", {})) as served:
         yield served
 
 
@@ -51,6 +55,7 @@ async def resume(world: World, run: Run, graph: str = "planning") -> Run:
     return resumed
 
 
+@pytest.mark.parametrize("ingest", WAYS, indirect=True, ids=["zstd", "multipart", "batch"])
 async def test_a_planned_tool_using_interrupted_and_resumed_run_has_its_tree_of_spans(
     world: World, ingest: Ingest
 ) -> None:
@@ -107,6 +112,7 @@ async def test_a_resumed_subgraph_is_a_trace_of_its_own(world: World, ingest: In
     assert threads == {str(asked.thread_id)}
 
 
+@pytest.mark.parametrize("ingest", WAYS, indirect=True, ids=["zstd", "multipart", "batch"])
 async def test_a_killed_run_s_next_attempt_is_a_trace_of_its_own(world: World, ingest: Ingest) -> None:
     asked = await world.engine.queue.create(world.ask_for("planning", {**QUESTION, "patience": "none"}))
     await world.answer(asked)

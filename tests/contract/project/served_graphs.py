@@ -115,7 +115,8 @@ async def _talk(state: ChatState) -> dict[str, Any]:
 
 
 async def _echo(state: ChatState) -> dict[str, Any]:
-    return {"messages": [AIMessage(content=f"echo: {state['messages'][-1].content}", id="echo")]}
+    said = state["messages"][-1]
+    return {"messages": [AIMessage(content=f"echo: {said.content}", id=f"echo-{said.id}")]}
 
 
 def _one(name: str, node: Any) -> StateGraph[State]:

@@ -74,7 +74,7 @@ async def an_agent_is_spoken_to(c: Caller) -> None:
     task = answer["result"]
     await a2a(c, "echo", "tasks/get", id=task["id"], contextId=task["contextId"])
     await a2a(c, "echo", "tasks/get", id=task["id"])
-    await a2a(c, "echo", "message/send", message=said("again", contextId=task["contextId"]))
+    await a2a(c, "echo", "message/send", message=said("again", messageId="m2", contextId=task["contextId"]))
     await a2a(c, "echo", "tasks/cancel", id=task["id"])
 
 

@@ -66,6 +66,7 @@ async def a_command_goes_elsewhere(c: Caller) -> None:
     thread_id = await c.thread_after("asking", input={"n": 1})
     await c.sdk.runs.wait(thread_id, "asking", command={"update": {"n": 50}, "goto": "after"})
     await c.sdk.threads.get(thread_id)
+    await c.sdk.threads.get_state(thread_id)
     await c.sdk.runs.wait(thread_id, "steps", command={"goto": {"node": "tell", "input": {"n": 70}}})
     await c.sdk.runs.wait(thread_id, "steps", command={"update": {"n": 80}})
 
