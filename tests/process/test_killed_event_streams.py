@@ -1,4 +1,4 @@
-"""kill -9 in the middle of a message: what a reader of the event-streaming protocol sees who comes back with `since`."""
+"""kill -9 in the middle of a message: what a reader of the event-streaming protocol sees who comes back."""
 
 import json
 from collections.abc import AsyncIterator, Callable
