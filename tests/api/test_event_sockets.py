@@ -35,7 +35,7 @@ def frames(socket: ClientConnection) -> Iterator[Event]:
 
 def until_answer(socket: ClientConnection, number: int | None) -> tuple[list[Event], Event]:
     """Return the events that come before the answer of that number, and the answer."""
-    events = []
+    events: list[Event] = []
     while True:
         message = parse(socket.recv(10))
         if message["type"] != "event":

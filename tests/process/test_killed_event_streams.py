@@ -25,7 +25,7 @@ async def follow(http: httpx.AsyncClient, thread_id: str, since: int) -> AsyncIt
 
 
 async def read_until(deployment: Deployment, thread_id: str, since: int, last: Callable[[Event], bool]) -> list[Event]:
-    events = []
+    events: list[Event] = []
     async with httpx.AsyncClient(base_url=deployment.url, timeout=30) as http:
         async for event in follow(http, thread_id, since):
             events.append(event)
@@ -35,7 +35,7 @@ async def read_until(deployment: Deployment, thread_id: str, since: int, last: C
 
 
 def is_delta(event: Event) -> bool:
-    return event["method"] == "messages" and event["params"]["data"]["event"] == "content-block-delta"
+    return event["method"] == "messages" and "delta" in event["params"]["data"]
 
 
 def is_end(event: Event) -> bool:
