@@ -22,7 +22,7 @@ from threadline.commands.arguments import (
 from threadline.commands.exits import CommandFailed, ExitCode, leave_output
 from threadline.commands.logs import Facts, set_up_logging
 from threadline.environment import Source
-from threadline.graphs.configuration import Configuration, load_configuration
+from threadline.graphs.configuration import Configuration, load_configuration, refuse_unsafe
 from threadline.graphs.errors import ConfigurationError
 from threadline.settings import Settings, SettingsError, export_variables, load_settings, variables_for_program
 
@@ -178,8 +178,9 @@ def _read(flags: dict[str, str], *, needs_graphs: bool = True, facts: Facts = di
     return Setup(settings, configuration, flags)
 
 
-def _warn_of_keys(configuration: Configuration) -> None:
-    """Say what langgraph.json asks for in vain, and what to do about it."""
+def _check_keys(configuration: Configuration) -> None:
+    """Name what langgraph.json asks for in vain. Raises ConfigurationError where going on is unsafe."""
+    refuse_unsafe(configuration)
     for notice in configuration.notices:
         facts = {"file": str(configuration.path), "key": notice.key, "problem": notice.text}
         logger.warning("config.key_ignored", extra=facts)
@@ -189,7 +190,7 @@ def _serve(options: argparse.Namespace) -> None:
     from threadline.commands.serve import serve
 
     setup = _set_up(options)
-    _warn_of_keys(setup.configuration)
+    _check_keys(setup.configuration)
     serve(setup.settings, setup.flags, local_model=options.local_model)
 
 
@@ -209,7 +210,7 @@ def _api(options: argparse.Namespace) -> None:
     from threadline.commands.roles import serve_api
 
     setup = _set_up(options, facts=graph_facts)
-    _warn_of_keys(setup.configuration)
+    _check_keys(setup.configuration)
     serve_api(setup.settings, setup.configuration)
 
 
@@ -218,7 +219,7 @@ def _worker(options: argparse.Namespace) -> None:
     from threadline.commands.roles import work
 
     setup = _set_up(options, facts=graph_facts)
-    _warn_of_keys(setup.configuration)
+    _check_keys(setup.configuration)
     work(setup.settings, setup.configuration)
 
 

@@ -45,6 +45,7 @@ __all__ = [
     "Settings",
     "SettingsError",
     "TracingSettings",
+    "WebhookSettings",
     "WorkerSettings",
     "export_variables",
     "load_settings",
@@ -179,6 +180,13 @@ class FetchSettings(Section):
     ] = None
 
 
+class WebhookSettings(Section):
+    """Where webhooks may go."""
+
+    # Off: whoever may start a run could call what listens on this machine.
+    allow_loopback: Annotated[Flag, variables("THREADLINE_WEBHOOK_ALLOW_LOOPBACK")] = False
+
+
 class TracingSettings(Section):
     """Whether runs are traced in LangSmith, and what becomes of traces that it does not take."""
 
@@ -220,6 +228,7 @@ class Settings:
     api: ApiSettings = field(default_factory=ApiSettings)
     model: ModelSettings = field(default_factory=ModelSettings)
     fetch: FetchSettings = field(default_factory=FetchSettings)
+    webhooks: WebhookSettings = field(default_factory=WebhookSettings)
     tracing: TracingSettings = field(default_factory=TracingSettings)
 
 
@@ -254,6 +263,7 @@ def load_settings(
         api=environment.read(ApiSettings),
         model=environment.read(ModelSettings),
         fetch=environment.read(FetchSettings),
+        webhooks=environment.read(WebhookSettings),
         tracing=environment.read(TracingSettings),
     )
     environment.reject_misspelt()

@@ -12,6 +12,7 @@ from threadline.api.event_stream import EventStream
 from threadline.api.playback import ReplayStream
 from threadline.api.responses import run_headers
 from threadline.api.stream import RunFrames, RunStream
+from threadline.api.thread_stream import ThreadFrames, ThreadStream, ThreadStreamMode
 from threadline.api.waiting import Waiting
 from threadline.replay.pace import Pace
 from threadline.replay.recording import Recording
@@ -59,6 +60,18 @@ class Answers:
             headers=headers,
             tells_place=run.status is RunStatus.PENDING or not knows_place,
             on_abandoned=self._abandon(run) if cancels else None,
+        )
+
+    def thread(self, thread_id: UUID, after: int, modes: Iterable[ThreadStreamMode], *, knows_place: bool) -> Response:
+        """Return what happens on the thread behind number `after`, for as long as the client stays."""
+        read_state = partial(self._engine.states.get, thread_id)
+        return ThreadStream(
+            self._engine.tails.follow(thread_id, after),
+            ThreadFrames(after, modes, read_state),
+            heartbeat=self._heartbeat,
+            stopping=self._stopping,
+            headers={},
+            tells_place=not knows_place,
         )
 
     def replay(

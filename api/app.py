@@ -9,6 +9,8 @@ from fastapi import FastAPI
 from threadline.api import (
     assistants,
     blueprints,
+    bulk,
+    crons,
     event_streaming,
     metrics,
     protocols,
@@ -37,6 +39,8 @@ OpenEngine = Callable[[], AbstractAsyncContextManager[Engine]]
 ROUTERS = (
     runs.router,
     stateless.router,
+    bulk.router,
+    crons.router,
     states.router,
     event_streaming.router,
     threads.router,
@@ -63,6 +67,7 @@ def create_app(open_engine: OpenEngine, settings: ApiSettings, door: Door | None
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with open_engine() as engine:
             app.state.engine = engine
+            engine.webhooks.local_app = app
             app.state.protocols = {}
             app.state.answers = Answers(engine, stopping, settings.heartbeat.total_seconds())
             async with running_custom(door):

@@ -11,12 +11,12 @@ from uuid import UUID
 
 import orjson
 from fastapi import Depends, Header, Path, Query, Request
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from pydantic_core import PydanticCustomError
 
 from threadline.api.answers import Answers
 from threadline.api.errors import InvalidRequest, invalid_model
-from threadline.api.schemas import MAX_OFFSET, MAX_PAGE, Body
+from threadline.api.schemas import MAX_OFFSET, MAX_PAGE
 from threadline.api.thread_schemas import check_state_field
 from threadline.runs.engine import Engine
 from threadline.runs.model import JsonObject
@@ -24,7 +24,7 @@ from threadline.runs.trace_parent import read_parent
 
 logger = logging.getLogger("threadline.api")
 
-BodyT = TypeVar("BodyT", bound=Body)
+BodyT = TypeVar("BodyT", bound=BaseModel)
 
 INVALID_JSON = "Invalid JSON in request body"
 
@@ -118,6 +118,7 @@ ModeFilter = Annotated[list[str], Depends(_mode_filter)]
 AssistantId = Annotated[str, Path(description="The id of an assistant, or the name of a graph.")]
 ThreadId = Annotated[UUID, Path(description="The id of a thread.")]
 RunId = Annotated[UUID, Path(description="The id of a run of that thread.")]
+CronId = Annotated[UUID, Path(description="The id of a cron.")]
 CheckpointId = Annotated[str, Path(description="The id of a checkpoint.")]
 Subgraphs = Annotated[bool, Query(description="With the states of subgraphs that are at work.")]
 LastEventId = Annotated[str | None, Header(description="The last event already seen; `-` for none.")]

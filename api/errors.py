@@ -51,6 +51,10 @@ class ContradictoryRequest(RequestError):
     """Two parts of the request exclude each other."""
 
 
+class EmptyRequest(RequestError):
+    """Nothing is asked for."""
+
+
 class BodyTooLarge(RequestError):
     def __init__(self, limit: int) -> None:
         super().__init__(
@@ -61,6 +65,7 @@ class BodyTooLarge(RequestError):
 STATUS_OF: Mapping[type[Exception], int] = {
     BadValue: 400,
     ContradictoryRequest: 400,
+    EmptyRequest: 400,
     InvalidItem: 400,
     InvalidState: 400,
     NotAllowed: 403,

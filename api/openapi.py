@@ -6,10 +6,11 @@ from typing import Any
 from fastapi import APIRouter, FastAPI
 from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
+from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from threadline.api.dependencies import JsonBody
-from threadline.api.schemas import Body
+from threadline.api.errors import STATUS_OF
 
 _REFERENCE = "#/components/schemas/{model}"
 _ERROR = {
@@ -20,6 +21,9 @@ _ERROR = {
         }
     },
 }
+
+# Whoever is asked may be unknown to the project's handlers, or not be let in by them.
+_ERROR_STATUSES = sorted({str(status) for status in STATUS_OF.values()} | {"401", "403"})
 
 
 def install_openapi(app: FastAPI, routers: Iterable[APIRouter], security: Mapping[str, Any] | None = None) -> None:
@@ -65,17 +69,18 @@ def _secure(document: dict[str, Any], security: Mapping[str, Any]) -> dict[str, 
     return document
 
 
-def _complete(operation: dict[str, Any], model: type[Body] | None) -> None:
+def _complete(operation: dict[str, Any], model: type[BaseModel] | None) -> None:
     operation["responses"].pop("422", None)
-    operation["responses"]["default"] = _ERROR
+    for status in _ERROR_STATUSES:
+        operation["responses"].setdefault(status, _ERROR)
     if model is not None:
         schema = {"$ref": _REFERENCE.format(model=model.__name__)}
         operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": schema}}}
 
 
-def _body_model(route: APIRoute) -> type[Body] | None:
+def _body_model(route: APIRoute) -> type[BaseModel] | None:
     for dependency in route.dependant.dependencies:
         if isinstance(dependency.call, JsonBody):
-            model: type[Body] = dependency.call.model
+            model: type[BaseModel] = dependency.call.model
             return model
     return None

@@ -36,6 +36,7 @@ RULES = (
     _rule("POST", "/threads/prune"),
     _rule("PATCH", THREAD),
     _rule("POST", f"{THREAD}/runs(?:/wait|/stream)?", "threads", "read"),
+    _rule("POST", f"{THREAD}/runs/crons", "threads", "read"),
     _rule("POST", f"{THREAD}/(?:history|state/checkpoint)", "threads", "read"),
     _rule("POST", f"{THREAD}/(?:fork|copy)", "threads", "read"),
     # What a command does is asked about by what it asks for.
@@ -53,7 +54,11 @@ RULES = (
     _rule("GET|HEAD", "/assistants/{assistant_id}(?:/*)?", "assistants", "read"),
     _rule("DELETE", "/assistants/{assistant_id}(?:/*)?", "assistants", "delete"),
     _rule(ANY, "/assistants/{assistant_id}(?:/*)?", "assistants", "update"),
-    _rule("POST", "/runs(?:/wait|/stream)?"),
+    _rule("POST", "/runs(?:/wait|/stream|/batch|/cancel)?"),
+    _rule("POST", "/runs/crons(?:/search|/count)?"),
+    _rule("GET|HEAD", "/runs/crons/{cron_id}", "crons", "read"),
+    _rule("PATCH", "/runs/crons/{cron_id}", "crons", "update"),
+    _rule("DELETE", "/runs/crons/{cron_id}", "crons", "delete"),
     _rule("PUT|GET|HEAD|DELETE", "/store/items"),
     _rule("POST", "/store/(?:items/search|namespaces)"),
     # As with runs: the system's assistants are everybody's, and whose a thread is, is asked where it is looked up.

@@ -1,11 +1,12 @@
-"""Owns what a request for a run means: which configuration wins, and what the worker is told."""
+"""Owns what a request for a run means to the worker; which configuration wins is `runs.configuration`'s business."""
 
 from datetime import timedelta
 from uuid import UUID
 
 from threadline.api.errors import ContradictoryRequest
-from threadline.api.schemas import RunConfig, RunCreate
+from threadline.api.schemas import RunCreate, RunOptions
 from threadline.runs.callers import RESERVED
+from threadline.runs.configuration import inherit
 from threadline.runs.identity import uuid7
 from threadline.runs.model import Assistant, JsonObject, RunRequest
 from threadline.runs.state_view import checkpoint_config
@@ -20,13 +21,14 @@ def run_on_thread(
         thread_id=thread_id,
         assistant_id=assistant.assistant_id,
         graph_id=assistant.graph_id,
-        kwargs=_kwargs(body, assistant, checkpoint=_checkpoint(thread_id, body), temporary=False)
+        kwargs=inherit(own_kwargs(body, temporary=False), assistant, _checkpoint(thread_id, body))
         | _tracing(body, parent),
         metadata=body.metadata,
         inherited_metadata=assistant.metadata,
         multitask_strategy=body.multitask_strategy,
         create_thread=body.if_not_exists == "create",
         delay=timedelta(seconds=body.after_seconds or 0),
+        webhook=body.webhook,
     )
 
 
@@ -40,34 +42,39 @@ def run_without_thread(body: RunCreate, assistant: Assistant, parent: JsonObject
         thread_id=uuid7(),
         assistant_id=assistant.assistant_id,
         graph_id=assistant.graph_id,
-        kwargs=_kwargs(body, assistant, checkpoint={}, temporary=body.on_completion == "delete")
-        | _tracing(body, parent),
+        kwargs=inherit(own_kwargs(body, temporary=body.on_completion == "delete"), assistant) | _tracing(body, parent),
         metadata=body.metadata,
         inherited_metadata=assistant.metadata,
         fresh_thread=True,
         hidden_thread=body.on_completion == "delete",
         delay=timedelta(seconds=body.after_seconds or 0),
+        webhook=body.webhook,
     )
 
 
-def _kwargs(body: RunCreate, assistant: Assistant, *, checkpoint: JsonObject, temporary: bool) -> JsonObject:
-    shared = _configuration(body, assistant)
+def own_kwargs(body: RunOptions, *, temporary: bool) -> JsonObject:
+    """Return a run's kwargs as its client gave them, before an assistant's are put beneath. Raises InvalidRequest."""
     given = body.config.model_dump(exclude_none=True, exclude={"configurable"}) if body.config else {}
-    config = assistant.config | given | {"configurable": shared | checkpoint}
+    configurable = body.config.configurable if body.config else None
+    if configurable and body.context:
+        raise ContradictoryRequest(
+            "Cannot specify both configurable and context. Use context, which replaces configurable."
+        )
+    own = {key: value for key, value in (configurable or body.context or {}).items() if not key.startswith(RESERVED)}
     return {
         "input": body.input,
         "command": body.command.model_dump(exclude_unset=True) if body.command else None,
-        "config": config,
-        "context": shared,
+        "config": given | {"configurable": own},
+        "context": own,
         "stream_mode": body.stream_mode,
         "interrupt_before": body.interrupt_before,
         "interrupt_after": body.interrupt_after,
-        "webhook": None,
-        "feedback_keys": None,
+        "webhook": body.webhook,
+        "feedback_keys": body.feedback_keys,
         "temporary": temporary,
         "subgraphs": body.stream_subgraphs,
         "resumable": body.stream_resumable,
-        "checkpoint_during": body.checkpoint_during,
+        "checkpoint_during": _durability(body) != "exit",
         "durability": _durability(body),
     }
 
@@ -82,18 +89,6 @@ def _tracing(body: RunCreate, parent: JsonObject | None) -> JsonObject:
     return kept
 
 
-def _configuration(body: RunCreate, assistant: Assistant) -> JsonObject:
-    """Return what is both `configurable` and `context`: the assistant's, with the run's keys over it."""
-    configurable = (body.config or RunConfig()).configurable
-    if configurable and body.context:
-        raise ContradictoryRequest(
-            "Cannot specify both configurable and context. Use context, which replaces configurable."
-        )
-    inherited: JsonObject = assistant.config.get("configurable") or {}
-    merged = inherited | assistant.context | (configurable or body.context or {})
-    return {key: value for key, value in merged.items() if not key.startswith(RESERVED)}
-
-
 def _checkpoint(thread_id: UUID, body: RunCreate) -> JsonObject:
     """Return the place to go on from, as LangGraph's `configurable` names it. Raises Invalid."""
     reference = body.checkpoint or body.checkpoint_id
@@ -103,7 +98,7 @@ def _checkpoint(thread_id: UUID, body: RunCreate) -> JsonObject:
     return {key: value for key, value in named.items() if key != "thread_id"}
 
 
-def _durability(body: RunCreate) -> str:
+def _durability(body: RunOptions) -> str:
     if body.durability is not None:
         return body.durability
     return "exit" if body.checkpoint_during is False else "async"

@@ -127,8 +127,6 @@ class Send(Body):
 class Command(Body):
     """What to do instead of starting with an input: answer interrupts, change the state, go elsewhere."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
     update: Annotated[
         JsonObject | list[Any] | None, expects("an object of values, or a list of [name, value] pairs")
     ] = None
@@ -155,10 +153,9 @@ class LangsmithTracer(Body):
     example_id: UUID | None = None
 
 
-class RunCreate(Body):
-    """A run to create; `assistant_id` takes the name of a graph, too."""
+class RunOptions(Body):
+    """What a run is made from, whichever assistant it is of."""
 
-    assistant_id: Annotated[str, Field(min_length=1)]
     input: Any = None
     command: Command | None = None
     metadata: Metadata = Field(default_factory=dict)
@@ -178,6 +175,12 @@ class RunCreate(Body):
     durability: Literal["sync", "async", "exit"] | None = None
     on_disconnect: Literal["cancel", "continue"] = "continue"
     on_completion: Literal["delete", "keep"] = "delete"
-    webhook: Unsupported = None
-    feedback_keys: Unsupported = None
+    webhook: Annotated[Text, Field(min_length=1, max_length=65_536)] | None = None
+    feedback_keys: list[Annotated[Text, Field(min_length=1, max_length=180)]] | None = None
     langsmith_tracer: LangsmithTracer | None = None
+
+
+class RunCreate(RunOptions):
+    """A run to create; `assistant_id` takes the name of a graph, too."""
+
+    assistant_id: Annotated[str, Field(min_length=1)]

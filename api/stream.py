@@ -40,9 +40,7 @@ class _Prefixes(dict[str, bytes]):
     def __missing__(self, name: str) -> bytes:
         prefix = b""
         if self._shows(name):
-            # A node's name may hold anything; a line break in it would end the field.
-            shown = _LINE_BREAK.sub(" ", name).removeprefix(".")
-            prefix = f"event: {shown}\r\ndata: ".encode("utf-8", "replace")
+            prefix = event_prefix(name)
         self[name] = prefix
         return prefix
 
@@ -88,6 +86,13 @@ class RunFrames:
             start = end
         if row.contents[-1][0] == RUN_ENDED:
             self.has_ended = True
+
+
+def event_prefix(name: str) -> bytes:
+    """Return what stands before the data of an event; of an internal name the dot is left out."""
+    # A node's name may hold anything; a line break in it would end the field.
+    shown = _LINE_BREAK.sub(" ", name).removeprefix(".")
+    return f"event: {shown}\r\ndata: ".encode("utf-8", "replace")
 
 
 def error_frame(error: RunError) -> bytes:

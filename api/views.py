@@ -1,10 +1,11 @@
-"""Owns how runs, threads and assistants look to clients; their fields are decided in `runs.model`."""
+"""Owns how runs, threads, assistants and crons look to clients; their fields are decided in `runs.model`."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from langgraph.store.base import Item, SearchItem
 
+from threadline.runs.crons import Cron
 from threadline.runs.model import Assistant, AssistantVersion, JsonObject, Run, Thread
 from threadline.runs.secrets import shown_kwargs
 
@@ -65,6 +66,26 @@ def assistant_view(assistant: Assistant) -> JsonObject:
         "updated_at": _utc(assistant.updated_at),
         "version": assistant.version,
         "description": assistant.description,
+    }
+
+
+def cron_view(cron: Cron) -> JsonObject:
+    """Return the cron with what was asked for, apart from secrets in its configuration."""
+    return {
+        "cron_id": cron.cron_id,
+        "assistant_id": cron.assistant_id,
+        "thread_id": cron.thread_id,
+        "user_id": cron.user_id,
+        "end_time": _utc(cron.end_time) if cron.end_time else None,
+        "schedule": cron.schedule,
+        "timezone": cron.timezone,
+        "payload": shown_kwargs(cron.payload),
+        "next_run_date": _utc(cron.next_run_date) if cron.next_run_date else None,
+        "metadata": cron.metadata,
+        "on_run_completed": cron.on_run_completed,
+        "enabled": cron.enabled,
+        "created_at": _utc(cron.created_at),
+        "updated_at": _utc(cron.updated_at),
     }
 
 

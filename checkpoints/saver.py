@@ -32,6 +32,8 @@ class ThreadSaver(AsyncPostgresSaver):
     it where no run can be active, or while the thread's head is held.
     """
 
+    SELECT_SQL = _SQL["select_checkpoints"] + " "
+
     def __init__(
         self,
         connections: AsyncConnectionPool[Any] | AsyncConnection[Any],

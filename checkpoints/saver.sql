@@ -4,6 +4,29 @@
 -- The greatest checkpoint id of a thread's root namespace: new ids must be greater.
 select max(checkpoint_id) from checkpoints where thread_id = %(thread_id)s and checkpoint_ns = ''
 
+-- name: select_checkpoints
+-- The official saver's select, to which it adds a condition; but text becomes bytes as it stands. The official cast
+-- reads it as PostgreSQL's notation for bytes, so that one backslash in a name makes a thread unreadable.
+select
+    thread_id, checkpoint, checkpoint_ns, checkpoint_id, parent_checkpoint_id, metadata,
+    (
+        select array_agg(array[convert_to(b.channel, 'UTF8'), convert_to(b.type, 'UTF8'), b.blob])
+        from jsonb_each_text(checkpoint -> 'channel_versions') v
+        join checkpoint_blobs b
+            on b.thread_id = checkpoints.thread_id and b.checkpoint_ns = checkpoints.checkpoint_ns
+            and b.channel = v.key and b.version = v.value
+    ) as channel_values,
+    (
+        select array_agg(array[
+            convert_to(w.task_id, 'UTF8'), convert_to(w.channel, 'UTF8'), convert_to(w.type, 'UTF8'), w.blob,
+            convert_to(w.task_path, 'UTF8'), convert_to(w.idx::text, 'UTF8')
+        ])
+        from checkpoint_writes w
+        where w.thread_id = checkpoints.thread_id and w.checkpoint_ns = checkpoints.checkpoint_ns
+            and w.checkpoint_id = checkpoints.checkpoint_id
+    ) as pending_writes
+from checkpoints
+
 -- name: copy_checkpoints
 -- Every checkpoint of every namespace; a key that is there already is left alone.
 insert into checkpoints (thread_id, checkpoint_ns, checkpoint_id, parent_checkpoint_id, type, checkpoint, metadata)

@@ -16,8 +16,8 @@ from threadline.checkpoints.pool import Database
 from threadline.checkpoints.survey import Survey, survey
 from threadline.commands.databases import describe
 from threadline.commands.exits import CommandFailed
-from threadline.graphs.configuration import Configuration
-from threadline.graphs.door import open_door, refuse_unsafe
+from threadline.graphs.configuration import Configuration, refuse_unsafe
+from threadline.graphs.door import open_door
 from threadline.graphs.errors import ConfigurationError
 from threadline.graphs.registry import Registry
 from threadline.graphs.storage import read_storage

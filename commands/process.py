@@ -26,11 +26,13 @@ from threadline.commands.stopping import run_until_stopped
 from threadline.commands.storage import read_all
 from threadline.commands.traces import trace_folder
 from threadline.graphs.assistant import documents, fetching, model
-from threadline.graphs.configuration import Configuration
-from threadline.graphs.door import Door, open_door, refuse_unsafe
+from threadline.graphs.configuration import Configuration, refuse_unsafe
+from threadline.graphs.door import Door, open_door
 from threadline.graphs.registry import Registry
+from threadline.graphs.webhooks import webhook_rules
 from threadline.runs.engine import Engine, EngineSettings, open_engine
-from threadline.settings import ModelSettings, Settings
+from threadline.runs.webhook_policy import WebhookPolicy
+from threadline.settings import ModelSettings, Settings, variables_for_program
 
 logger = logging.getLogger("threadline.process")
 
@@ -62,8 +64,11 @@ def run_process(
     registry = load_graphs(settings, configuration)
     refuse_unsafe(configuration)
     door = None if duties.listener is None else open_door(configuration)
+    webhooks = WebhookPolicy(webhook_rules(configuration, variables_for_program({})), settings.webhooks.allow_loopback)
     lifetimes, items = read_all(configuration, settings.model)
-    engine = replace(_engine_settings(settings, executes=duties.executes), lifetimes=lifetimes, items=items)
+    engine = replace(
+        _engine_settings(settings, executes=duties.executes), lifetimes=lifetimes, items=items, webhooks=webhooks
+    )
     run_until_stopped(_live(settings, registry, database, engine, duties, on_ready, door), loop_factory=new_event_loop)
 
 

@@ -71,7 +71,7 @@ class AccessRules:
                 if inspect.isawaitable(described):
                     described = await described
         except Exception as error:
-            raise _refusal(error) from error
+            raise _refusal(error, 401, "Unauthorized") from error
         if described is None:
             raise Refused(401, "Unauthorized")
         user = read_user(described)
@@ -96,12 +96,18 @@ class AccessRules:
         try:
             answer = await handler(ctx=context, value=value)
         except Exception as error:
-            raise _refusal(error) from error
+            raise _refusal(error, 403, "Forbidden") from error
         if answer is None or answer is True:
             return EVERYTHING
         if answer is False:
             raise Refused(403, "Forbidden")
-        return read_filter(answer)
+        wanted = read_filter(answer)
+        if wanted and resource == "store":
+            # Items have no metadata: to go on would be to show them all.
+            raise Refused(
+                403, "Forbidden: a filter says nothing about the store; scope it in an @auth.on.store handler"
+            )
+        return wanted
 
     def _handler(self, resource: str, action: str) -> Callable[..., Awaitable[Any]] | None:
         for key in ((resource, action), (resource, "*"), ("*", action)):
@@ -152,8 +158,13 @@ def _asked_parts(handler: Callable[..., Any]) -> tuple[str, ...]:
     return tuple(asked)
 
 
-def _refusal(error: Exception) -> Exception:
-    """Return what a handler's exception means; anything it did not mean as an answer stays a failure."""
+def _refusal(error: Exception, status_of_assertion: int, text: str) -> Exception:
+    """Return what a handler's exception means; anything it did not mean as an answer stays a failure.
+
+    An assertion is an answer: that is how the handlers of LangGraph's own documents refuse.
+    """
+    if isinstance(error, AssertionError):
+        return Refused(status_of_assertion, str(error) or text)
     if isinstance(error, HTTPException):
         return Refused(error.status_code, str(error.detail), error.headers)
     status = getattr(error, "status_code", None)

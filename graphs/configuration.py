@@ -80,6 +80,13 @@ def load_configuration(path: Path) -> Configuration:
     )
 
 
+def refuse_unsafe(configuration: Configuration) -> None:
+    """Raise ConfigurationError for a key that must not be ignored, by whatever kind of process."""
+    if configuration.sections.get("encryption") is not None:
+        problem = "stored data would not be encrypted: it is not supported here; remove the key to store data as it is"
+        raise ConfigurationError(configuration.path, "encryption", problem)
+
+
 def _read(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text("utf-8"))

@@ -115,13 +115,6 @@ def open_door(configuration: Configuration) -> Door:
     )
 
 
-def refuse_unsafe(configuration: Configuration) -> None:
-    """Raise ConfigurationError for a key that must not be ignored, by whatever kind of process."""
-    if configuration.sections.get("encryption") is not None:
-        problem = "stored data would not be encrypted: it is not supported here; remove the key to store data as it is"
-        raise ConfigurationError(configuration.path, "encryption", problem)
-
-
 def _section(configuration: Configuration, name: str) -> Section | None:
     content = configuration.sections.get(name)
     return None if content is None else Section(configuration.path, name, content)

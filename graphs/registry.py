@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from types import MappingProxyType
 from typing import Any
-from uuid import UUID, uuid5
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import BaseCheckpointSaver
@@ -23,6 +22,7 @@ from threadline.graphs.allowlist import Allowlist, schema_allowlist
 from threadline.graphs.configuration import Configuration, GraphSource
 from threadline.graphs.errors import GraphImportError, NotAGraph, UnknownGraph
 from threadline.graphs.factories import Call, Factory, Graph, as_graph, read_factory
+from threadline.graphs.identity import system_assistant_id
 from threadline.graphs.loading import load_variable, place_of, put_on_path
 from threadline.graphs.versions import graph_version
 
@@ -40,16 +40,8 @@ logger = logging.getLogger("threadline.graphs")
 
 Saver = BaseCheckpointSaver[Any]
 
-# LangGraph Server's namespace for the assistants it makes itself: one digit off the standard's URL namespace.
-_SYSTEM_ASSISTANTS = UUID("6ba7b821-9dad-11d1-80b4-00c04fd430c8")
-
 # LangGraph's name for a graph that was compiled without one.
 _UNNAMED = "LangGraph"
-
-
-def system_assistant_id(graph_id: str) -> UUID:
-    """The id of the assistant that exists for each graph; the same on every LangGraph server."""
-    return uuid5(_SYSTEM_ASSISTANTS, graph_id)
 
 
 class Registry:

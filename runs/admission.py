@@ -166,8 +166,8 @@ class Admission:
                 run = (status, metadata, attempt, start_seq, *times)
                 found[ord_] = (True, True, start_seq + 1, epoch, has_checkpoint, *run)
             else:
-                rejecting = asked.request.multitask_strategy is MultitaskStrategy.REJECT
-                found[ord_] = (rejecting, False, *[None] * 10)
+                refusable = asked.request.multitask_strategy is not MultitaskStrategy.ENQUEUE
+                found[ord_] = (refusable, False, *[None] * 10)
         return found
 
     async def _read_runs(self, run_ids: list[UUID]) -> list[tuple[Any, ...]]:
@@ -191,7 +191,7 @@ class Admission:
             _fail(asked, ThreadBusy() if found else ThreadNotFound(request.thread_id))
             return
         _, _, last_seq, epoch, has_checkpoint, status, metadata, attempt, start_seq, created, updated, started = row
-        run = _make_run(request, status, metadata, attempt, start_seq, created, updated, started)
+        run = make_run(request, status, metadata, attempt, start_seq, created, updated, started)
         if claimed and self._executor:
             self._on_events(metadata_row(run, last_seq))
             # Here and not where the caller waits: a client that hung up must not leave a claimed run behind.
@@ -212,7 +212,7 @@ def metadata_row(run: Run, seq: int) -> LogRow:
     return LogRow(run.thread_id, seq, seq, run.run_id, [(METADATA, len(payload), time_ns() // 1000)], payload)
 
 
-def _make_run(
+def make_run(
     request: RunRequest,
     status: str,
     metadata: JsonObject,
@@ -222,6 +222,7 @@ def _make_run(
     updated: Any,
     started: Any,
 ) -> Run:
+    """Return the run that a request became, from what the database decided."""
     return Run(
         run_id=request.run_id,
         thread_id=request.thread_id,
@@ -258,6 +259,7 @@ def _bind(batch: Sequence[_Asked]) -> JsonObject:
         "claim": BooleanArray([asked.claim for asked in batch]),
         "fresh": BooleanArray([request.fresh_thread for request in requests]),
         "hidden": BooleanArray([request.hidden_thread for request in requests]),
+        "webhook": TextArray([request.webhook for request in requests]),
     }
 
 

@@ -14,7 +14,7 @@ from uuid import UUID
 
 from threadline.checkpoints.pool import Pool
 from threadline.checkpoints.statements import load_statements
-from threadline.graphs.registry import system_assistant_id
+from threadline.graphs.identity import system_assistant_id
 from threadline.graphs.users import User
 from threadline.runs.encoding import encode
 from threadline.runs.errors import AssistantNotFound, NotFound, ThreadNotFound

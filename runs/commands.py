@@ -7,18 +7,14 @@ from langgraph.types import Command, Send
 
 from threadline.runs.errors import Invalid
 
-_KEYS = ("update", "resume", "goto")
-
 
 def read_command(command: Any) -> Command[Any]:
     """Return the command of `{update, resume, goto}`; a `goto` is a node, `{node, input}` or a list of these.
 
-    Raises Invalid for anything else.
+    Other keys are ignored, as everywhere on the wire. Raises Invalid for what has not that form.
     """
     if not isinstance(command, Mapping):
-        raise Invalid(f"command must be an object of {', '.join(_KEYS)}, not {command!r}")
-    if unknown := [key for key in command if key not in _KEYS]:
-        raise Invalid(f"command has no key {unknown[0]!r}; it may have {', '.join(_KEYS)}")
+        raise Invalid(f"command must be an object of update, resume and goto, not {command!r}")
     goto = command.get("goto")
     if not isinstance(goto, list):
         goto = [] if goto is None else [goto]

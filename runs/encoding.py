@@ -6,6 +6,7 @@ clients expect. A value JSON has no form for raises TypeError naming its class.
 
 import base64
 import json
+import sys
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
@@ -19,19 +20,17 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import orjson
-from langchain_core.messages import BaseMessage
-from langgraph.types import Send
 from pydantic import BaseModel
 
 _OPTIONS = orjson.OPT_NON_STR_KEYS | orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_PASSTHROUGH_DATACLASS
 
 
 def _convert(value: Any) -> Any:
-    if isinstance(value, BaseMessage | BaseModel):
+    if isinstance(value, BaseModel):  # as messages are
         return value.model_dump()
     if is_dataclass(value) and not isinstance(value, type):
         return {field.name: getattr(value, field.name) for field in fields(value)}
-    if isinstance(value, Send):
+    if _is_send(value):
         return {"node": value.node, "input": value.arg}
     if isinstance(value, set | frozenset | deque):
         return list(value)
@@ -53,6 +52,12 @@ def _convert(value: Any) -> Any:
     if isinstance(value, type):
         return f"{value.__module__}.{value.__qualname__}"
     raise TypeError(f"{type(value).__module__}.{type(value).__qualname__} has no JSON form")
+
+
+def _is_send(value: Any) -> bool:
+    # Who has not imported LangGraph, such as a command that only reads, has no such value and need not wait for it.
+    types = sys.modules.get("langgraph.types")
+    return types is not None and isinstance(value, types.Send)
 
 
 def _plain(value: Any) -> Any:

@@ -3,13 +3,11 @@
 What the process is for, and what happens when it fails, is decided by whoever opens the engine.
 """
 
-import asyncio
 import logging
 import os
-import signal
 import socket
-from collections.abc import AsyncIterator, Coroutine, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -28,8 +26,11 @@ from threadline.checkpoints.writer import Committed, GroupWriter
 from threadline.graphs.registry import Registry
 from threadline.runs.admission import Admission
 from threadline.runs.assistants import Assistants
+from threadline.runs.background import run_tasks, watch
 from threadline.runs.blueprints import Blueprints
+from threadline.runs.crons import Crons
 from threadline.runs.endings import Endings
+from threadline.runs.heads import Placed
 from threadline.runs.hints import Hint, Hints
 from threadline.runs.item_store import ItemSettings, ItemStore
 from threadline.runs.items import Items
@@ -37,6 +38,7 @@ from threadline.runs.lease import hold_lease
 from threadline.runs.model import LogRow
 from threadline.runs.queue import Queue
 from threadline.runs.retention import Retention, ThreadLifetimes
+from threadline.runs.scheduler import Scheduler
 from threadline.runs.serializers import Serializers
 from threadline.runs.states import States
 from threadline.runs.sweep import Sweep
@@ -44,6 +46,8 @@ from threadline.runs.tails import Tails
 from threadline.runs.takeover import Takeover
 from threadline.runs.threads import Threads
 from threadline.runs.tracing import Tracing
+from threadline.runs.webhook_policy import WebhookPolicy
+from threadline.runs.webhooks import Webhooks
 from threadline.runs.worker import Worker, WorkerLimits
 from threadline.runs.workshop import Workshop
 from threadline.settings import TracingSettings
@@ -72,6 +76,7 @@ class EngineSettings:
     max_pending_runs: int
     tracing: TracingSettings = field(default_factory=TracingSettings)
     trace_spool: Path = Path(".threadline/traces")  # folder for traces that could not be sent
+    webhooks: WebhookPolicy = field(default_factory=WebhookPolicy)
     lifetimes: ThreadLifetimes = field(default_factory=ThreadLifetimes)
     items: ItemSettings = field(default_factory=ItemSettings)
 
@@ -90,6 +95,8 @@ class Engine:
     queue: Queue
     tails: Tails
     tracing: Tracing
+    webhooks: Webhooks
+    crons: Crons
     blueprints: Blueprints
     retention: Retention
     items: Items
@@ -117,11 +124,11 @@ async def open_engine(database: Database, registry: Registry, settings: EngineSe
         tasks = [await stack.enter_async_context(lease)]
         tasks += await stack.enter_async_context(parts.writer.running())
         tasks.append(await stack.enter_async_context(parts.admission.running()))
-        tasks += await stack.enter_async_context(_run_tasks(parts.background()))
+        tasks += await stack.enter_async_context(run_tasks(parts.background()))
         stack.push_async_callback(parts.store.close)
         failures: list[BaseException] = []
         stack.push_async_callback(parts.worker.stop)
-        stack.enter_context(_watch(tasks, failures))
+        stack.enter_context(watch(tasks, failures))
         yield parts.engine()
         if failures:
             raise EngineFailed("a part of the process died; see the log") from failures[0]
@@ -150,7 +157,10 @@ class _Parts:
         self._takeover = self._make_takeover()
         executor = self.worker if settings.executes else None
         self.admission = Admission(database, self.process_id, executor, lambda row: self.tails.publish([row]))
-        self.queue = Queue(pool, self.admission, self.hints, self.tails, max_pending=settings.max_pending_runs)
+        self.webhooks = Webhooks(pool, settings.webhooks, settings.poll)
+        policy, limit = settings.webhooks, settings.max_pending_runs
+        self.queue = Queue(pool, self.admission, self.hints, self.tails, max_pending=limit, webhook_policy=policy)
+        self.scheduler = Scheduler(pool, self.assistants, settings.poll, self._take_fired)
         self.queue.on_pending, self.queue.on_cancel = self.worker.wake, self.worker.look_for_cancels
 
     def _make_worker(self) -> Worker:
@@ -184,6 +194,8 @@ class _Parts:
             self.queue,
             self.tails,
             self.tracing,
+            self.webhooks,
+            Crons(self._pool, self._announce_crons),
             Blueprints(self._registry, self.store),
             self.retention,
             Items(self.store),
@@ -193,10 +205,12 @@ class _Parts:
     def background(self) -> dict[str, Coroutine[Any, Any, None]]:
         """What runs beside the requests, by name."""
         work = {"tails": self.tails.run(), "hints/tell": self.hints.tell(), "hints/listen": self.hints.listen()}
+        work["webhooks"] = self.webhooks.deliver_for_ever()
         if self._settings.executes:
             work["worker/claim"] = self.worker.claim_for_ever()
             work["worker/cancel"] = self.worker.cancel_for_ever()
             work["takeover"] = self._takeover.watch_for_ever()
+            work["scheduler"] = self.scheduler.fire_for_ever()
             work["sweep"] = Sweep(self._pool).sweep_for_ever()
             work["retention"] = self.retention.sweep_for_ever()
             work["items"] = self.store.sweep_for_ever()
@@ -246,50 +260,35 @@ class _Parts:
     async def _announce_later(self, thread_id: UUID) -> None:
         self._announce(thread_id)
 
+    def _announce_crons(self) -> None:
+        self.scheduler.wake()
+        self.hints.announce(crons=True)
+
+    def _take_fired(self, placed: Placed) -> None:
+        """A cron made a run, and may have asked another one to make place for it."""
+        if placed.superseded is None:
+            self.hints.announce(queue=True)
+            self.worker.wake()
+        else:
+            self._announce(placed.run.thread_id)
+
     def _take_hint(self, hint: Hint) -> None:
         self.tails.hint(hint.threads)
         if hint.cancels:
             self.worker.look_for_cancels()
         if hint.queue:
             self.worker.wake()
+        if hint.crons:
+            self.scheduler.wake()
         if hint.death:
             self._takeover.wake()
 
     def _look_at_everything(self) -> None:
         self.tails.look_at_everything()
         self.worker.wake()
+        self.scheduler.wake()
         self.worker.look_for_cancels()
 
 
 def _process_name() -> str:
     return f"{socket.gethostname()}/{os.getpid()}"
-
-
-@asynccontextmanager
-async def _run_tasks(work: dict[str, Coroutine[Any, Any, None]]) -> AsyncIterator[list[asyncio.Task[None]]]:
-    tasks = [asyncio.create_task(coroutine, name=name) for name, coroutine in work.items()]
-    try:
-        yield tasks
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-
-
-@contextmanager
-def _watch(tasks: list[asyncio.Task[None]], failures: list[BaseException]) -> Iterator[None]:
-    """A side task that dies takes the process with it: half a process loses runs without anybody noticing."""
-
-    def stop_loudly(task: asyncio.Task[None]) -> None:
-        if not task.cancelled() and (error := task.exception()) is not None:
-            logger.critical("engine.task_died", exc_info=error, extra={"task": task.get_name()})
-            failures.append(error)
-            os.kill(os.getpid(), signal.SIGTERM)
-
-    for task in tasks:
-        task.add_done_callback(stop_loudly)
-    try:
-        yield
-    finally:
-        for task in tasks:
-            task.remove_done_callback(stop_loudly)

@@ -26,15 +26,16 @@ _LEASE = load_statements("threadline.runs", "lease.sql")
 
 @dataclass(slots=True)
 class Hint:
-    """What happened: events on threads, runs that were asked to stop, something new in the queue, a process's death."""
+    """What happened: news on threads and in the queue, runs asked to stop, changed crons, a process's death."""
 
     threads: set[UUID] = field(default_factory=set)
     cancels: set[UUID] = field(default_factory=set)
     queue: bool = False
+    crons: bool = False
     death: bool = False  # only its keeper tells
 
     def __bool__(self) -> bool:
-        return bool(self.threads or self.cancels or self.queue)
+        return bool(self.threads or self.cancels or self.queue or self.crons)
 
 
 OnHint = Callable[[Hint], None]
@@ -52,13 +53,16 @@ class Hints:
         self._wake = asyncio.Event()
         self.listeners = True  # whether other processes exist to be told; the lease keeper's poll knows
 
-    def announce(self, *, threads: Iterable[UUID] = (), cancels: Iterable[UUID] = (), queue: bool = False) -> None:
+    def announce(
+        self, *, threads: Iterable[UUID] = (), cancels: Iterable[UUID] = (), queue: bool = False, crons: bool = False
+    ) -> None:
         """Tell the other processes soon; several announcements become one."""
         if not self.listeners:
             return
         self._pending.threads.update(threads)
         self._pending.cancels.update(cancels)
         self._pending.queue = self._pending.queue or queue
+        self._pending.crons = self._pending.crons or crons
         self._wake.set()
 
     async def tell(self) -> None:
@@ -111,6 +115,7 @@ class Hints:
                 {UUID(thread_id) for thread_id in said.get("t", ())},
                 {UUID(run_id) for run_id in said.get("c", ())},
                 said.get("q", False),
+                said.get("s", False),
                 said.get("d", False),
             )
         )
@@ -119,10 +124,11 @@ class Hints:
 def _payloads(process_id: UUID, hint: Hint) -> Iterable[str]:
     threads = [str(thread_id) for thread_id in hint.threads]
     cancels = [str(run_id) for run_id in hint.cancels]
-    while threads or cancels or hint.queue:
+    while threads or cancels or hint.queue or hint.crons:
         said: dict[str, Any] = {"p": str(process_id)}
         said["t"], threads = threads[:THREADS_PER_HINT], threads[THREADS_PER_HINT:]
         room = THREADS_PER_HINT - len(said["t"])
         said["c"], cancels = cancels[:room], cancels[room:]
         said["q"], hint.queue = hint.queue, False
+        said["s"], hint.crons = hint.crons, False
         yield orjson.dumps(said).decode()

@@ -4,7 +4,7 @@ Columns, fields and JSON keys share their names. How these are stored is `querie
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, NamedTuple
@@ -152,6 +152,8 @@ class RunRequest:
     hidden_thread: bool = False
     create_thread: bool = False
     delay: timedelta = timedelta(0)
+    webhook: str | None = None
+    thread_metadata: JsonObject = field(default_factory=dict)  # merged into the thread's; for runs of crons
 
 
 @dataclass(frozen=True, slots=True)

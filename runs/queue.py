@@ -1,25 +1,25 @@
 """Owns runs as clients see them: created, read, listed, cancelled, deleted. Executing them is the worker's."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from time import monotonic
-from typing import Any
 from uuid import UUID
 
-from psycopg import AsyncConnection
 from psycopg.rows import class_row
 
 from threadline.checkpoints.pool import Pool
 from threadline.checkpoints.statements import load_statements
 from threadline.runs.admission import Admission
 from threadline.runs.callers import clear_thread, current_caller
-from threadline.runs.errors import NothingToCancel, RunNotFound, ThreadNotFound, TooManyPending
+from threadline.runs.errors import NotFound, NothingToCancel, RunNotFound, ThreadBusy, ThreadNotFound, TooManyPending
+from threadline.runs.heads import SUPERSEDING, end_pending, lock_head, place
 from threadline.runs.hints import Hints
 from threadline.runs.model import CancelAction, MultitaskStrategy, Run, RunRequest, RunStatus
 from threadline.runs.permitted import permit_request
 from threadline.runs.tails import Tails
+from threadline.runs.webhook_policy import WebhookPolicy
 
 _SQL = load_statements("threadline.runs", "queue.sql")
 COUNT_EVERY = 1.0  # seconds a count of waiting runs is good for
@@ -28,12 +28,22 @@ COUNT_EVERY = 1.0  # seconds a count of waiting runs is good for
 class Queue:
     """The runs of one database."""
 
-    def __init__(self, pool: Pool, admission: Admission, hints: Hints, tails: Tails, *, max_pending: int) -> None:
+    def __init__(
+        self,
+        pool: Pool,
+        admission: Admission,
+        hints: Hints,
+        tails: Tails,
+        *,
+        max_pending: int,
+        webhook_policy: WebhookPolicy | None = None,
+    ) -> None:
         self._pool = pool
         self._admission = admission
         self._hints = hints
         self._tails = tails
         self._max_pending = max_pending
+        self._webhook_policy = webhook_policy or WebhookPolicy()
         self._pending = 0
         self._counted_at = float("-inf")
         self._counting = asyncio.Lock()
@@ -44,18 +54,22 @@ class Queue:
     async def create(self, request: RunRequest) -> Run:
         """Accept a run; it is committed when this returns, and executed by some process sooner or later.
 
-        Raises ThreadNotFound, ThreadBusy (strategy reject), TooManyPending, TypeError for an input without a
-        JSON form.
+        Raises ThreadNotFound, ThreadBusy (strategy reject), TooManyPending, RefusedWebhook, TypeError for an input
+        without a JSON form.
         """
         await self._check_limit()
+        if request.webhook is not None:
+            await self._webhook_policy.check(request.webhook)
         if (caller := current_caller()) is not None:
             request = await permit_request(self._pool, caller, request)
         if request.create_thread:
             await self._ensure_thread(request.thread_id)
-        strategy = request.multitask_strategy
-        if strategy in (MultitaskStrategy.INTERRUPT, MultitaskStrategy.ROLLBACK) and not request.fresh_thread:
-            await self._supersede(request.thread_id, CancelAction(str(strategy)))
-        run = await self._admission.admit(request)
+        try:
+            run = await self._admission.admit(request)
+        except ThreadBusy:
+            if request.multitask_strategy not in SUPERSEDING:
+                raise
+            run = await self._place(request)
         if run.status is RunStatus.PENDING:
             self._hints.announce(queue=True)
             self.on_pending()
@@ -77,31 +91,12 @@ class Queue:
         async with self._pool.connection() as connection:
             await connection.execute(_SQL["ensure_threads"], {"thread_id": [thread_id]})
 
-    async def _supersede(self, thread_id: UUID, action: CancelAction) -> None:
-        """Stop what the thread has in flight, before the run that wants its place is accepted."""
+    async def _place(self, request: RunRequest) -> Run:
+        """Accept a run in the place of those that its thread has; deciding and doing it is one transaction."""
         async with self._pool.connection() as connection, connection.transaction():
-            head = await _lock_head(connection, thread_id)
-            if head is None:
-                raise ThreadNotFound(thread_id)
-            cursor = await connection.execute(_SQL["pending_runs"], {"thread_id": thread_id})
-            for (run_id,) in await cursor.fetchall():
-                await self._end_pending(connection, thread_id, run_id, action)
-            active: UUID | None = head[1]
-            if active is not None:
-                await connection.execute(
-                    _SQL["request_cancel"], {"thread_id": thread_id, "run_id": active, "action": str(action)}
-                )
-        self._tell(thread_id, active)
-
-    async def _end_pending(
-        self, connection: AsyncConnection[Any], thread_id: UUID, run_id: UUID, action: CancelAction
-    ) -> None:
-        """Under the head's lock, which is read again: every ended run has moved its last number."""
-        head = await _lock_head(connection, thread_id)
-        assert head is not None
-        await connection.execute(_SQL["end_pending"], {"thread_id": thread_id, "run_id": run_id, "last_seq": head[0]})
-        if action is CancelAction.ROLLBACK:
-            await connection.execute(_SQL["delete_run"], {"thread_id": thread_id, "run_id": run_id})
+            placed = await place(connection, request)
+        self._tell(request.thread_id, placed.superseded)
+        return placed.run
 
     def _tell(self, thread_id: UUID, active: UUID | None) -> None:
         self._tails.hint([thread_id])
@@ -138,20 +133,41 @@ class Queue:
         """
         await clear_thread(self._pool, thread_id, "update", run_id=run_id, action=str(action))
         async with self._pool.connection() as connection, connection.transaction():
-            head = await _lock_head(connection, thread_id)
+            head = await lock_head(connection, thread_id)
             cursor = await connection.execute(_SQL["get"], {"thread_id": thread_id, "run_id": run_id})
             row = await cursor.fetchone()
             if head is None or row is None:
                 raise NothingToCancel("No runs found to cancel.")
             if row[4] == RunStatus.PENDING:
-                await self._end_pending(connection, thread_id, run_id, action)
-            elif head[1] == run_id:
+                await end_pending(connection, thread_id, run_id, action)
+            elif head.run_id == run_id:
                 await connection.execute(
                     _SQL["request_cancel"], {"thread_id": thread_id, "run_id": run_id, "action": str(action)}
                 )
             else:
                 raise NothingToCancel(f"No matching runs to cancel. Run {run_id} is final: its status is {row[4]}.")
         self._tell(thread_id, run_id)
+
+    async def cancel_many(self, thread_id: UUID, run_ids: Sequence[UUID], action: CancelAction) -> None:
+        """Ask for several runs of a thread to be stopped. Raises NothingToCancel when none of them can be."""
+        if not await self._cancel_each([(thread_id, run_id) for run_id in run_ids], action):
+            raise NothingToCancel("No runs found to cancel.")
+
+    async def cancel_all(self, statuses: Sequence[RunStatus], action: CancelAction) -> None:
+        """Ask for the runs of all threads that have one of `statuses` to be stopped. Raises NothingToCancel."""
+        async with self._pool.connection() as connection:
+            cursor = await connection.execute(_SQL["in_flight"], {"statuses": [str(status) for status in statuses]})
+            found = await cursor.fetchall()
+        if not await self._cancel_each([(thread_id, run_id) for thread_id, run_id in found], action):
+            raise NothingToCancel("No runs found to cancel.")
+
+    async def _cancel_each(self, runs: Sequence[tuple[UUID, UUID]], action: CancelAction) -> int:
+        cancelled = 0
+        for thread_id, run_id in runs:
+            with suppress(NotFound):  # it has ended meanwhile, or it is somebody else's
+                await self.cancel(thread_id, run_id, action)
+                cancelled += 1
+        return cancelled
 
     async def delete(self, thread_id: UUID, run_id: UUID) -> None:
         """Delete a run; one that is in flight is stopped first. Its events and checkpoints stay. Raises RunNotFound."""
@@ -174,8 +190,3 @@ def _nobody() -> None:
 
 def _typed(run: Run) -> Run:
     return replace(run, status=RunStatus(run.status), multitask_strategy=MultitaskStrategy(run.multitask_strategy))
-
-
-async def _lock_head(connection: AsyncConnection[Any], thread_id: UUID) -> tuple[Any, ...] | None:
-    cursor = await connection.execute(_SQL["lock_head"], {"thread_id": thread_id})
-    return await cursor.fetchone()

@@ -11,7 +11,8 @@
 
 -- name: admit
 -- Accept runs, and claim those whose thread is free and for which this process has room. Threads marked fresh
--- are created; others must exist. Answers one row per run asked for: not found, rejected, or the run.
+-- are created; others must exist. Answers one row per run asked for: not found, refused, or the run. On a thread that
+-- has runs in flight only an `enqueue` is not refused; for those that supersede there is `place`.
 with written as materialized (
     update writers set batch = %(batch)s::bigint, updated_at = clock_timestamp()
     where writer_id = %(writer_id)s and batch = %(batch)s::bigint - 1
@@ -22,10 +23,10 @@ with written as materialized (
     from unnest(
         %(thread_id)b::uuid[], %(run_id)b::uuid[], %(assistant_id)b::uuid[], %(graph_id)b::text[],
         %(inherited)b::text[], %(metadata)b::text[], %(kwargs)b::text[], %(strategy)b::text[],
-        %(delay)b::float8[], %(claim)b::boolean[], %(fresh)b::boolean[], %(hidden)b::boolean[]
+        %(delay)b::float8[], %(claim)b::boolean[], %(fresh)b::boolean[], %(hidden)b::boolean[], %(webhook)b::text[]
     ) with ordinality as a
         (thread_id, run_id, assistant_id, graph_id, inherited, metadata, kwargs, strategy, delay, claim, fresh,
-        hidden, ord)
+        hidden, webhook, ord)
     where exists (select from written)
 ), locked as materialized (
     select h.thread_id, h.inflight
@@ -37,7 +38,7 @@ with written as materialized (
     select a.*, a.claim and a.delay <= 0 and coalesce(l.inflight, 0) = 0 as claimed, clock_timestamp() as now
     from asked a
     left join locked l on l.thread_id = a.thread_id
-    where a.fresh or (l.thread_id is not null and (a.strategy <> 'reject' or l.inflight = 0))
+    where a.fresh or (l.thread_id is not null and (a.strategy = 'enqueue' or l.inflight = 0))
 ), new_threads as (
     insert into threads (thread_id, metadata, hidden)
     select thread_id, origin, hidden from decided where fresh
@@ -65,14 +66,14 @@ with written as materialized (
 ), inserted as (
     insert into runs
         (run_id, thread_id, assistant_id, graph_id, status, metadata, kwargs, multitask_strategy, attempt,
-        process_id, start_seq, due_at, created_at, started_at)
+        process_id, start_seq, due_at, created_at, started_at, webhook)
     select d.run_id, d.thread_id, d.assistant_id, d.graph_id,
         case when d.claimed then 'running' else 'pending' end,
         d.inherited::jsonb || coalesce(t.metadata, '{}') || d.metadata::jsonb || d.origin,
         d.kwargs::json, d.strategy, d.claimed::integer,
         case when d.claimed then %(process_id)s::uuid end,
         p.last_seq - d.claimed::integer,
-        d.now + make_interval(secs => d.delay), d.now, case when d.claimed then d.now end
+        d.now + make_interval(secs => d.delay), d.now, case when d.claimed then d.now end, d.webhook
     from decided d
     join placed p on p.thread_id = d.thread_id
     left join threads t on t.thread_id = d.thread_id
@@ -97,6 +98,35 @@ from asked a
 left join locked l on l.thread_id = a.thread_id
 left join inserted i on i.run_id = a.run_id
 left join placed p on p.thread_id = a.thread_id and i.run_id is not null
+
+-- name: open_thread
+-- A thread that its caller has just minted, before a run is placed on it.
+with head as (
+    insert into thread_heads (thread_id) values (%(thread_id)s)
+)
+insert into threads (thread_id, hidden) values (%(thread_id)s, %(hidden)s)
+
+-- name: place
+-- Under the head's lock, as a statement of its own: accept one run as pending.
+with head as (
+    update thread_heads set inflight = inflight + 1 where thread_id = %(thread_id)s returning last_seq
+), asked as materialized (
+    select %(thread_metadata)s::jsonb || jsonb_build_object(
+        'graph_id', %(graph_id)s::text, 'assistant_id', %(assistant_id)s::uuid) as origin, clock_timestamp() as now
+), named_thread as (
+    update threads t set metadata = t.metadata || a.origin
+    from asked a
+    where t.thread_id = %(thread_id)s and not t.metadata @> a.origin
+)
+insert into runs
+    (run_id, thread_id, assistant_id, graph_id, status, metadata, kwargs, multitask_strategy, start_seq, due_at,
+    created_at, webhook)
+select %(run_id)s, t.thread_id, %(assistant_id)s, %(graph_id)s, 'pending',
+    %(inherited)s::jsonb || t.metadata || %(metadata)s::jsonb || a.origin, %(kwargs)s::json, %(strategy)s,
+    head.last_seq, a.now + make_interval(secs => %(delay)s), a.now, %(webhook)s
+from head, asked a, threads t
+where t.thread_id = %(thread_id)s
+returning status, metadata, attempt, start_seq, created_at, updated_at, started_at
 
 -- name: ensure_threads
 -- Create threads that a caller named and that are not there yet, in id order; the others stay as they are.
@@ -336,6 +366,12 @@ delete from runs where run_id = %(run_id)s and thread_id = %(thread_id)s returni
 -- name: pending_runs
 -- The thread's runs that have not started.
 select run_id from runs where thread_id = %(thread_id)s and status = 'pending' order by created_at, run_id
+
+-- name: in_flight
+-- The runs of all threads that have one of these statuses, oldest first.
+select thread_id, run_id from runs
+where status = any(%(statuses)s::text[]) and status in ('pending', 'running')
+order by created_at, run_id
 
 -- name: get
 -- One run of a thread.

@@ -3,17 +3,20 @@
 The results hold the state's own values (messages, models): `runs.encoding.encode` turns them into JSON.
 """
 
-from collections.abc import Mapping
-from typing import Any
-from uuid import UUID
+from __future__ import annotations
 
-from langchain_core.runnables import RunnableConfig
-from langgraph.checkpoint.base import CheckpointTuple
-from langgraph.types import Interrupt, PregelTask, StateSnapshot
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 from threadline.runs.errors import Invalid
 from threadline.runs.metadata import refuse_unstorable
 from threadline.runs.model import JsonObject
+
+if TYPE_CHECKING:  # most of half a second, of which commands that only read need nothing
+    from langchain_core.runnables import RunnableConfig
+    from langgraph.checkpoint.base import CheckpointTuple
+    from langgraph.types import Interrupt, PregelTask, StateSnapshot
 
 # A checkpoint as clients name it: its id, or {checkpoint_id, checkpoint_ns, checkpoint_map}, which some
 # clients wrap in {configurable}.
@@ -125,7 +128,7 @@ def _state(
 
 
 def _task(task: PregelTask) -> JsonObject:
-    nested = task.state if isinstance(task.state, StateSnapshot) else None
+    nested = None if task.state is None or isinstance(task.state, dict) else task.state
     return {
         "id": task.id,
         "name": task.name,

@@ -15,6 +15,8 @@ logger = logging.getLogger("threadline.sweep")
 _SQL = load_statements("threadline.runs", "sweep.sql")
 _LEASE = load_statements("threadline.runs", "lease.sql")
 _ENDINGS = load_statements("threadline.runs", "endings.sql")
+_WEBHOOKS = load_statements("threadline.runs", "webhooks.sql")
+_LEFTOVERS = (_LEASE["forget_dead"], _LEASE["forget_writers"], _ENDINGS["forget_bases"], _WEBHOOKS["forget_dead"])
 
 EVERY = 10.0  # seconds
 BATCH = 500  # threads in one transaction
@@ -40,7 +42,7 @@ class Sweep:
         while await self._sweep_threads() == BATCH:
             continue  # there may be more
         async with self.pool.connection() as connection:
-            for statement in (_LEASE["forget_dead"], _LEASE["forget_writers"], _ENDINGS["forget_bases"]):
+            for statement in _LEFTOVERS:
                 await connection.execute(statement)
 
     async def _sweep_threads(self) -> int:

@@ -49,7 +49,7 @@ STATUSES: list[tuple[Exception, int]] = [
     (InvalidRequest("no"), 422),
     (Invalid("no"), 422),
     (UnknownGraph("no"), 422),
-    (InvalidState("no"), 422),
+    (InvalidState("no"), 400),
     (TooManyPending(10, retry_after=4), 503),
     (RunError("the server is shutting down; send the request again"), 503),
 ]

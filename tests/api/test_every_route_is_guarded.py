@@ -11,6 +11,8 @@ from uuid import uuid4
 
 import httpx
 import pytest
+from websockets.exceptions import InvalidStatus
+from websockets.sync.client import connect
 
 from threadline.api.rules import OPEN_PATHS
 from threadline.tests.api.conftest import serve_app
@@ -28,6 +30,11 @@ COLLECTIONS = {
     ("post", "/runs"),
     ("post", "/runs/wait"),
     ("post", "/runs/stream"),
+    ("post", "/runs/batch"),
+    ("post", "/runs/cancel"),
+    ("post", "/runs/crons"),
+    ("post", "/runs/crons/search"),
+    ("post", "/runs/crons/count"),
     ("put", "/store/items"),
     ("get", "/store/items"),
     ("delete", "/store/items"),
@@ -127,6 +134,18 @@ def test_a_route_that_is_not_listed_is_closed(dsn: str, tmp_path: Path) -> None:
         response = alice.get("/of-somebody-who-did-not-think-of-it")
         assert (response.status_code, response.json()) == (403, {"detail": "Forbidden"})
         assert stranger.get("/of-somebody-who-did-not-think-of-it").status_code == 401
+
+
+def test_a_socket_is_no_way_around_the_guard(url: str, alices: dict[str, str]) -> None:
+    address = f"{url.replace('http', 'ws')}/threads/{alices['thread_id']}/stream/events"
+    for headers, status in ({}, 401), ({"authorization": "Bearer bob"}, 404):
+        with pytest.raises(InvalidStatus) as refusal, connect(address, additional_headers=headers):
+            pass
+        assert refusal.value.response.status_code == status
+    with connect(address, additional_headers={"authorization": "Bearer alice"}) as socket:
+        socket.send(json.dumps({"id": 1, "method": "state.get", "params": {}}))
+        answer = json.loads(socket.recv())
+    assert answer["result"]["values"]["told"]["identity"] == "alice"
 
 
 def test_a_path_that_nobody_has_stays_unknown(url: str) -> None:

@@ -49,7 +49,7 @@ def test_a_plain_request_has_every_key_of_the_contract() -> None:
         "temporary": False,
         "subgraphs": False,
         "resumable": False,
-        "checkpoint_during": None,
+        "checkpoint_during": True,
         "durability": "async",
     }
 

@@ -52,6 +52,18 @@ async def test_a_thread_is_read_by_the_official_saver_and_the_other_way_round(
     assert len(history) == 3
 
 
+async def test_a_backslash_in_a_name_leaves_a_thread_readable(pool: Pool) -> None:
+    saver = ThreadSaver(pool)
+    config: Any = {"configurable": {"thread_id": "t", "checkpoint_ns": ""}}
+    await build_graph(saver).ainvoke({"log": ["in"], "title": "a"}, config)
+    latest = await saver.aget_tuple(config)
+    assert latest is not None
+    await saver.aput_writes(latest.config, [(r"branch:to:..\..\x", None)], r"task\1")
+    read = await saver.aget_tuple(config)
+    assert read is not None
+    assert read.pending_writes == [(r"task\1", r"branch:to:..\..\x", None)]
+
+
 async def test_runs_do_not_queue_behind_one_lock(pool: Pool) -> None:
     saver = ThreadSaver(pool)
     inside = asyncio.Barrier(4)

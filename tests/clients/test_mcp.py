@@ -111,15 +111,18 @@ async def test_an_unknown_tool_is_refused_by_its_name(url: str) -> None:
             await session.call_tool("nobody", {})
 
 
-async def test_progress_is_told_for_each_step_to_those_who_ask(call_tool: Any) -> None:
+async def test_progress_is_told_for_each_step_to_those_who_ask(url: str) -> None:
     told: asyncio.Queue[tuple[float, float | None, str | None]] = asyncio.Queue()
 
     async def note(progress: float, total: float | None, message: str | None) -> None:
         await told.put((progress, total, message))
 
-    result = await call_tool("delegating", HELLO, progress_callback=note)
-    assert not result.is_error
-    assert await asyncio.wait_for(told.get(), 5) == (1, None, "inner finished")
+    async with streamable_http_client(f"{url}/mcp") as (reader, writer), ClientSession(reader, writer) as session:
+        await session.initialize()
+        result = await session.call_tool("delegating", HELLO, progress_callback=note)
+        assert isinstance(result, CallToolResult)
+        assert not result.is_error
+        assert await asyncio.wait_for(told.get(), 5) == (1, None, "inner finished")
     assert told.empty()
 
 

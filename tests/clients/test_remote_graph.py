@@ -178,11 +178,20 @@ async def test_a_remote_run_forks_from_an_older_state(client: LangGraphClient, o
     assert (await remote.ainvoke(None, before.config))["counted"] == [1, 2]
 
 
+async def test_a_remote_graph_is_drawn_with_its_subgraphs(client: LangGraphClient) -> None:
+    remote = RemoteGraph("delegating", client=client)
+    assert set((await remote.aget_graph()).nodes) == {"__start__", "inner", "__end__"}
+    assert "inner:answer" in (await remote.aget_graph(xray=True)).nodes
+    mermaid = (await remote.aget_graph()).draw_mermaid()
+    assert "inner" in mermaid
+
+
 def test_the_blocking_methods_do_the_same(url: str, on_a_thread: RunnableConfig) -> None:
     with get_sync_client(url=url, api_key=None) as client:
         remote = RemoteGraph("counting", sync_client=client)
         assert remote.invoke({"upto": 2}, on_a_thread) == {"upto": 2, "counted": [1, 2]}
         assert list(remote.stream({"upto": 1}, stream_mode="custom")) == [{"counted": 1}]
         assert remote.get_state(on_a_thread).values["counted"] == [1, 2]
+        assert "count" in remote.get_graph().nodes
         remote.update_state(on_a_thread, {"counted": [3]})
         assert next(state.values.get("counted") for state in remote.get_state_history(on_a_thread)) == [1, 2, 3]

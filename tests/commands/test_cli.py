@@ -1,5 +1,7 @@
 """The command line: what it offers, and how it refuses what cannot be meant."""
 
+import subprocess
+import sys
 from importlib.metadata import version
 from pathlib import Path
 
@@ -82,3 +84,10 @@ def test_a_document_that_is_not_there_is_named_before_anything_is_done(tmp_path:
     assert refused.returncode == 1
     assert f"There is no file or folder {tmp_path}/guide.md" in refused.stderr
     assert not (tmp_path / "data").exists()
+
+
+def test_a_command_that_only_reads_does_not_wait_for_what_runs_graphs() -> None:
+    """That takes twice as long to be imported as all the rest, and each command is a process."""
+    commands = ", ".join(f"threadline.commands.{name}" for name in ("history", "replay", "diff", "export", "fork"))
+    asked = f"import sys, {commands}; print('langgraph.pregel' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True).stdout == "False\n"

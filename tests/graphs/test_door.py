@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from threadline.graphs.auth import AccessRules, Refused, UnusableRule, read_filter
-from threadline.graphs.configuration import Configuration, load_configuration
-from threadline.graphs.door import HeaderChoice, open_door, refuse_unsafe
+from threadline.graphs.configuration import Configuration, load_configuration, refuse_unsafe
+from threadline.graphs.door import HeaderChoice, open_door
 from threadline.graphs.errors import ConfigurationError
 from threadline.graphs.sections import Section
 from threadline.graphs.users import User, read_user
@@ -171,6 +171,47 @@ async def test_who_is_not_authenticated_is_let_in_nowhere(load: Load) -> None:
         with pytest.raises(Refused) as refusal:
             await rules.authenticate({"authorization": partial(_same, described)})
         assert refusal.value.status == 401
+
+
+ASSERTING = """
+from langgraph_sdk import Auth
+
+auth = Auth()
+
+
+@auth.authenticate
+async def authenticate(authorization):
+    assert authorization
+    return authorization
+
+
+@auth.on
+async def own(ctx, value):
+    return {"owner": ctx.user.identity}
+
+
+@auth.on.store(actions=["put", "get"])
+async def scope(ctx, value):
+    assert value["namespace"][0] == ctx.user.identity, "Not authorized"
+"""
+
+
+async def test_an_assertion_in_a_handler_is_a_refusal(load: Load, tmp_path: Path) -> None:
+    (tmp_path / "door_asserts.py").write_text(ASSERTING)
+    rules = open_door(load(auth={"path": "./door_asserts.py:auth"})).rules
+    assert isinstance(rules, AccessRules)
+    ann = User({"identity": "ann"})
+    with pytest.raises(Refused, match="Unauthorized") as refusal:
+        await rules.authenticate({"authorization": partial(_same, None)})
+    assert refusal.value.status == 401
+    with pytest.raises(Refused, match="Not authorized") as refusal:
+        await rules.authorize(ann, "store", "put", {"namespace": ("ben",)})
+    assert refusal.value.status == 403
+    assert await rules.authorize(ann, "store", "get", {"namespace": ("ann",)}) == {}
+    assert await rules.authorize(ann, "threads", "read", {}) == {"owner": "ann"}
+    # A filter by metadata says nothing about items, which have none: nothing is shown rather than everything.
+    with pytest.raises(Refused, match="a filter says nothing about the store"):
+        await rules.authorize(ann, "store", "search", {"namespace": ()})
 
 
 def test_a_webhooks_headers_are_filled_in_from_variables_of_its_prefix(tmp_path: Path) -> None:

@@ -286,7 +286,6 @@ async def test_a_superstep_may_be_a_command(world: World) -> None:
         ([{}], "a superstep must be"),
         ([{"updates": ["x"]}], "a superstep must be"),
         ([{"updates": [{"values": {"n": 1}, "as_node": "plan"}]}, {"updates": [{"as_node": "zzz"}]}], "Node zzz"),
-        ([{"updates": [{"command": {"bogus": 1}, "as_node": "plan"}]}], "command has no key 'bogus'"),
         ([{"updates": [{"command": {"goto": 5}, "as_node": "plan"}]}], "goto must name nodes"),
         ([{"updates": [{"command": "x", "as_node": "plan"}]}], "command must be an object"),
     ],

@@ -1,0 +1,97 @@
+"""Owns the routes of crons: runs that start at set times, on a thread or on one of their own."""
+
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Depends
+from starlette.responses import Response
+
+from threadline.api.cron_requests import cron_to_create, patched_kwargs, shown_payload
+from threadline.api.cron_schemas import CronCreate, CronFilter, CronPatch, CronSearch
+from threadline.api.dependencies import CronId, EngineDep, JsonBody, ThreadId
+from threadline.api.errors import EmptyRequest
+from threadline.api.responses import JsonResponse, page
+from threadline.api.routing import DirectRoute
+from threadline.api.views import cron_view, select
+from threadline.runs.engine import Engine
+from threadline.runs.errors import AssistantNotFound, UnknownGraph
+
+router = APIRouter(tags=["Crons"], route_class=DirectRoute)
+
+CronCreateBody = Annotated[CronCreate, Depends(JsonBody(CronCreate))]
+
+
+@router.post("/runs/crons", summary="Create a cron whose runs get threads of their own")
+async def create_cron(body: CronCreateBody, engine: EngineDep) -> Response:
+    return await _create(body, None, engine)
+
+
+@router.post("/threads/{thread_id}/runs/crons", summary="Create a cron on a thread")
+async def create_thread_cron(thread_id: ThreadId, body: CronCreateBody, engine: EngineDep) -> Response:
+    return await _create(body, thread_id, engine)
+
+
+async def _create(body: CronCreate, thread_id: UUID | None, engine: Engine) -> Response:
+    try:
+        assistant = await engine.assistants.get(body.assistant_id)
+    except UnknownGraph:
+        raise AssistantNotFound(body.assistant_id) from None
+    if body.webhook is not None:
+        await engine.webhooks.policy.check(body.webhook)
+    cron = await engine.crons.create(cron_to_create(body, assistant, thread_id))
+    return JsonResponse(cron_view(cron))
+
+
+@router.post("/runs/crons/search", summary="Search crons")
+async def search_crons(body: Annotated[CronSearch, Depends(JsonBody(CronSearch))], engine: EngineDep) -> Response:
+    """Answer with a page of the crons that match, newest first unless told otherwise."""
+    found = await engine.crons.search(
+        assistant_id=await _assistant_id(body, engine),
+        thread_id=body.thread_id,
+        enabled=body.enabled,
+        metadata=body.metadata,
+        limit=body.limit + 1,
+        offset=body.offset,
+        sort_by=body.sort_by,
+        sort_order=body.sort_order,
+    )
+    return page([select(cron_view(cron), body.select) for cron in found], limit=body.limit, offset=body.offset)
+
+
+@router.post("/runs/crons/count", summary="Count crons")
+async def count_crons(body: Annotated[CronFilter, Depends(JsonBody(CronFilter))], engine: EngineDep) -> Response:
+    assistant_id = await _assistant_id(body, engine)
+    count = await engine.crons.count(assistant_id=assistant_id, thread_id=body.thread_id, metadata=body.metadata)
+    return JsonResponse(count)
+
+
+async def _assistant_id(body: CronFilter, engine: Engine) -> UUID | None:
+    return (await engine.assistants.get(body.assistant_id)).assistant_id if body.assistant_id is not None else None
+
+
+@router.get("/runs/crons/{cron_id}", summary="Get a cron")
+async def get_cron(cron_id: CronId, engine: EngineDep) -> Response:
+    return JsonResponse(cron_view(await engine.crons.get(cron_id)))
+
+
+@router.patch("/runs/crons/{cron_id}", summary="Change a cron")
+async def patch_cron(
+    cron_id: CronId, body: Annotated[CronPatch, Depends(JsonBody(CronPatch))], engine: EngineDep
+) -> Response:
+    """Replace what is named, apart from metadata, which is merged; the next time is made anew."""
+    if not body.model_fields_set:
+        await engine.crons.get(cron_id)
+        raise EmptyRequest("Request body cannot be empty")
+    if body.webhook is not None:
+        await engine.webhooks.policy.check(body.webhook)
+    given = {name: getattr(body, name) for name in body.model_fields_set}
+    changes = {name: value for name, value in given.items() if value is not None or name in ("end_time", "timezone")}
+    cron = await engine.crons.patch(cron_id, changes, body.metadata, shown_payload(body), patched_kwargs(body))
+    return JsonResponse(cron_view(cron))
+
+
+@router.delete("/runs/crons/{cron_id}", summary="Delete a cron", status_code=204)
+async def delete_cron(cron_id: CronId, engine: EngineDep) -> Response:
+    """Remove the cron; runs that it started stay."""
+    await engine.crons.delete(cron_id)
+    return Response(status_code=204)
