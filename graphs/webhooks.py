@@ -5,7 +5,6 @@ Calling them, and finding out where a name leads, is left to whoever delivers.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
 
 from threadline.graphs.configuration import Configuration
 from threadline.graphs.sections import Section, fill_in
@@ -28,7 +27,7 @@ class WebhookRules:
     allowed_ports: tuple[int, ...] = ()
     max_url_length: int = MAX_URL_LENGTH
     allows_relative: bool = False
-    headers: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 def webhook_rules(configuration: Configuration, variables: Mapping[str, str]) -> WebhookRules:
@@ -61,5 +60,5 @@ def read_webhooks(section: Section | None, variables: Mapping[str, str], *, enab
         allowed_ports=url.numbers("allowed_ports") or (),
         max_url_length=url.count("max_url_length", MAX_URL_LENGTH),
         allows_relative=not url.flag("disable_loopback", default=True),
-        headers=MappingProxyType(headers),
+        headers=headers,
     )
