@@ -16,9 +16,12 @@ from threadline.api.errors import STATUS_OF, BodyTooLarge, ContradictoryRequest,
 from threadline.runs import errors
 from threadline.runs.errors import (
     AssistantNotFound,
+    AssistantOfSystem,
     CheckpointNotFound,
     CursorTrimmed,
+    EmbeddingFailed,
     Invalid,
+    InvalidItem,
     InvalidState,
     NothingToCancel,
     RunError,
@@ -50,6 +53,9 @@ STATUSES: list[tuple[Exception, int]] = [
     (Invalid("no"), 422),
     (UnknownGraph("no"), 422),
     (InvalidState("no"), 400),
+    (InvalidItem("no"), 400),
+    (AssistantOfSystem("no"), 409),
+    (EmbeddingFailed("no"), 503),
     (TooManyPending(10, retry_after=4), 503),
     (RunError("the server is shutting down; send the request again"), 503),
 ]

@@ -90,7 +90,8 @@ async def test_runs_are_as_quick_as_ever_beside_an_endpoint_that_is_not(
             started = monotonic()
             for _ in range(20):
                 await world.answer(await world.engine.queue.create(world.ask_for("quick", QUESTION)))
-            assert monotonic() - started < 3
+            # Each would take two seconds and more if it waited for the network.
+            assert monotonic() - started < 10
         counts = world.engine.tracing.counts
         if "delay" not in options:
             assert counts.sent == 0

@@ -17,7 +17,7 @@ from threadline.tests.graphs.assistant import papers
 from threadline.tests.graphs.assistant.conversations import answer_of, ask, results_of
 from threadline.tests.graphs.assistant.web import Page, Site, site
 
-HERE = FetchSettings(allow_loopback=True, deadline=timedelta(seconds=5), max_bytes=64 * 1024)
+HERE = FetchSettings(allow_loopback=True, deadline=timedelta(seconds=30), max_bytes=64 * 1024)
 LEASE = Page(b"<title>Leases</title><h1>Leases</h1><p>A lease lasts three seconds.</p><h2>End</h2><p>Then it is over.")
 
 
