@@ -13,6 +13,6 @@ def test_the_reference_still_answers_as_recorded() -> None:
     """Slow: the reference looks for work every half second, so that the catalogue takes it half a minute."""
     assert REFERENCE.exists(), "make reference"
     recorded = read_recording()
-    for name, calls in play_reference(load_catalogue()).items():
-        different = [str(each) for each in compare(name, recorded[name], calls)]
-        assert not different, "make contract-record, and see what changed"
+    played = play_reference(load_catalogue())
+    different = [str(each) for name, calls in played.items() for each in compare(name, recorded[name], calls)]
+    assert not different, "make contract-record, and see what changed:\n" + "\n".join(different)

@@ -87,7 +87,6 @@ async def a_run_is_not_created_from_nonsense(c: Caller) -> None:
         [],
         {},
     )
-    await c.get(f"/threads/{thread_id}/runs")
 
 
 @scenario

@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from threadline.tests.contract.catalogue import Caller, scenario, scenario_alone
+from threadline.tests.contract.catalogue import Caller, scenario_alone
 
 
-@scenario
+@scenario_alone
 async def an_item_is_put_read_and_deleted(c: Caller) -> None:
     space = [c.name, "notes"]
     await c.sdk.store.put_item(space, "first", {"text": "hello", "n": 1})
@@ -17,7 +17,7 @@ async def an_item_is_put_read_and_deleted(c: Caller) -> None:
     await c.sdk.store.delete_item(space, "first")
 
 
-@scenario
+@scenario_alone
 async def items_are_found(c: Caller) -> None:
     for number in range(3):
         await c.quiet.put(
@@ -49,7 +49,7 @@ async def namespaces_are_listed(c: Caller) -> None:
     await c.sdk.store.list_namespaces([c.name, "none"])
 
 
-@scenario
+@scenario_alone
 async def items_are_not_put_from_nonsense(c: Caller) -> None:
     good: dict[str, Any] = {"namespace": [c.name], "key": "k", "value": {}}
     wrongs: list[dict[str, Any]] = [
@@ -74,7 +74,7 @@ async def items_are_not_put_from_nonsense(c: Caller) -> None:
     await c.put("/store/items", [])
 
 
-@scenario
+@scenario_alone
 async def items_are_not_read_by_nonsense(c: Caller) -> None:
     await c.get("/store/items")
     await c.get("/store/items", params={"namespace": "a"})
@@ -97,7 +97,7 @@ async def items_are_not_read_by_nonsense(c: Caller) -> None:
     await c.delete("/store/items", {"namespace": ["a.b"], "key": "k"})
 
 
-@scenario
+@scenario_alone
 async def items_lack_what_a_filter_asks_for(c: Caller) -> None:
     await c.quiet.put("/store/items", json={"namespace": [c.name], "key": "with", "value": {"n": 5}})
     await c.quiet.put("/store/items", json={"namespace": [c.name], "key": "without", "value": {}})
