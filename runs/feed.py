@@ -7,7 +7,7 @@ from uuid import UUID
 
 from threadline.checkpoints.pool import Pool
 from threadline.runs.callers import calling, clear_thread, current_caller
-from threadline.runs.errors import ThreadNotFound
+from threadline.runs.errors import CursorTrimmed, ThreadNotFound
 from threadline.runs.model import LogRow
 from threadline.runs.subscription import Subscription
 from threadline.runs.tails import Tails
@@ -16,7 +16,7 @@ LOOK_AGAIN = 1.0  # seconds, for a thread whose creation nobody hinted at
 
 
 class Feed:
-    """`async with`: the rows of a thread's log behind number `after`.
+    """`async with`: the rows of a thread's log behind number `after`; behind 0 all that are kept.
 
     A thread that is not there yet has no rows; clients listen before they start the first run. Who may listen is
     asked of the present caller, again when the thread turns up. Entering raises CursorTrimmed and what the rules
@@ -56,9 +56,17 @@ class Feed:
         with calling(self._caller) if self._caller is not None else nullcontext():
             await clear_thread(self._pool, self._thread_id)
         try:
-            follow = self._tails.follow(self._thread_id, self.after)
-            self._subscription = await self._stack.enter_async_context(follow)
+            try:
+                self._subscription = await self._follow()
+            except CursorTrimmed as trimmed:
+                if self.after > 0:
+                    raise
+                self.after = trimmed.trimmed_seq  # who asks for everything gets what there is
+                self._subscription = await self._follow()
             if self._subscription.cursor < self.after:
                 self.after = 0
         except ThreadNotFound:
             self._subscription = None
+
+    async def _follow(self) -> Subscription:
+        return await self._stack.enter_async_context(self._tails.follow(self._thread_id, self.after))

@@ -32,7 +32,8 @@ LONGEST_MODULE = 300
 LONGEST_FUNCTION = 60
 EMPTY_WORDS = {"utils", "util", "core", "services", "service", "common", "helpers", "helper", "misc"}
 EMPTY_SUFFIXES = ("Manager", "Handler", "Helper", "Service", "Util", "Utils")
-LOADED_BY_NAME = {"httptools", "fastapi-offline"}  # uvicorn finds the one by itself; of the other only files are used
+# uvicorn finds two of them by itself; of the third only files are used.
+LOADED_BY_NAME = {"httptools", "websockets", "fastapi-offline"}
 
 
 def functions(module: Module) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:

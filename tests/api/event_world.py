@@ -84,6 +84,12 @@ class Thread:
         raise AssertionError("the stream ended")
 
 
+def parse(frame: str | bytes) -> Event:
+    """Return what a frame of a WebSocket holds."""
+    message: Event = json.loads(frame)
+    return message
+
+
 def is_end(event: Event) -> bool:
     """Whether the event is the end of a run."""
     at_root = event["method"] == "lifecycle" and not event["params"]["namespace"]

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from time import monotonic
 from typing import Any
 from uuid import uuid4
 
@@ -188,6 +189,52 @@ def test_a_thread_made_by_a_run_is_its_makers(alice: httpx.Client, bob: httpx.Cl
     assert bob.post(f"/threads/{thread}/runs", json=body).status_code == 404
     assert bob.post(f"/threads/{thread}/runs/wait", json=TELL).status_code == 404
     assert len(alice.get(f"/threads/{thread}/runs").json()) == 1
+
+
+def test_crons_are_found_and_changed_by_their_makers_only(alice: httpx.Client, bob: httpx.Client) -> None:
+    body = {"assistant_id": "telling", "schedule": "0 0 1 1 *", "input": {}, "metadata": {"mark": str(uuid4())}}
+    cron = alice.post("/runs/crons", json=body).raise_for_status().json()
+    assert (cron["user_id"], cron["metadata"]["owner"]) == ("alice", "alice")
+    query = {"metadata": body["metadata"]}
+    assert [each["cron_id"] for each in alice.post("/runs/crons/search", json=query).json()] == [cron["cron_id"]]
+    assert bob.post("/runs/crons/search", json=query).json() == []
+    assert (alice.post("/runs/crons/count", json=query).json(), bob.post("/runs/crons/count", json=query).json()) == (
+        1,
+        0,
+    )
+    path = f"/runs/crons/{cron['cron_id']}"
+    for method, given in (("GET", None), ("PATCH", {"enabled": False}), ("DELETE", None)):
+        assert bob.request(method, path, json=given).status_code == 404
+    assert alice.get(path).json()["enabled"] is True
+    assert bob.post(f"/threads/{new_thread(alice)}/runs/crons", json=body).status_code == 404
+    assert alice.delete(path).status_code == 204
+
+
+def test_a_cron_runs_in_the_name_of_its_maker(alice: httpx.Client) -> None:
+    mark = {"mark": str(uuid4())}
+    body = {"assistant_id": "telling", "schedule": "* * * * * *", "input": {}, "metadata": mark}
+    body["on_run_completed"] = "keep"
+    cron = alice.post("/runs/crons", json=body).raise_for_status().json()
+    found: Any = []
+    deadline = monotonic() + 20
+    while not (found and found[0]["values"]) and monotonic() < deadline:
+        found = alice.post("/threads/search", json={"metadata": mark, "sort_order": "asc"}).json()
+    assert alice.delete(f"/runs/crons/{cron['cron_id']}").status_code == 204
+    assert found[0]["values"]["told"]["identity"] == "alice"
+
+
+def test_a_bulk_cancel_stops_ones_own_runs_only(alice: httpx.Client, bob: httpx.Client) -> None:
+    later = TELL | {"after_seconds": 3600}
+    (mine,) = alice.post("/runs/batch", json=[later]).raise_for_status().json()
+    (theirs,) = bob.post("/runs/batch", json=[later]).raise_for_status().json()
+    named = {"thread_id": mine["thread_id"], "run_ids": [mine["run_id"]]}
+    assert bob.post("/runs/cancel", json=named).status_code == 404
+    assert bob.post("/runs/cancel", json={"status": "pending"}).status_code == 204
+    ours = f"/threads/{mine['thread_id']}/runs/{mine['run_id']}"
+    assert alice.get(ours).json()["status"] == "pending"
+    assert bob.get(f"/threads/{theirs['thread_id']}/runs/{theirs['run_id']}").json()["status"] == "interrupted"
+    assert alice.post("/runs/cancel", json=named).status_code == 204
+    assert alice.get(ours).json()["status"] == "interrupted"
 
 
 def test_a_comparison_with_anothers_thread_finds_nothing(alice: httpx.Client, bob: httpx.Client) -> None:

@@ -142,3 +142,9 @@ def test_the_blocking_client_sees_the_same(sync_sdk: SyncLangGraphClient, transp
 
 async def _all(projection: Any) -> list[Any]:
     return [each async for each in projection]
+
+
+async def test_the_graph_of_the_assistant_is_drawn(sdk: LangGraphClient) -> None:
+    async with sdk.threads.stream(assistant_id="streamed_nested") as thread:
+        tree = await thread.agent.get_tree()
+    assert {node["id"] for node in tree["nodes"]} >= {"plan", "inner"}

@@ -230,6 +230,20 @@ def test_streams_of_runs_show_nothing_of_the_protocol(thread: Thread) -> None:
     assert names == {"metadata", "values", "updates", "tasks"}
 
 
+def test_a_number_that_is_no_longer_kept_is_answered_with_the_one_to_go_on_from(thread: Thread) -> None:
+    for topic in ("first", "second"):
+        thread.start("streamed_talking", {"topic": topic})
+        thread.read(runs=1 if topic == "first" else 2)
+    newest = [event for event in thread.read(runs=2) if event["method"] == "lifecycle"][-2:]
+    pruned = thread.http.post("/threads/prune", json={"thread_ids": [thread.id], "strategy": "keep_latest"})
+    assert pruned.json() == {"pruned_count": 1}
+    assert [event for event in thread.read() if event["method"] == "lifecycle"] == newest
+    gone = thread.http.post(f"/threads/{thread.id}/stream/events", json={"channels": ["values"], "since": 1})
+    assert gone.status_code == 410
+    horizon = int(gone.json()["detail"].partition("Resume after ")[2].partition(",")[0])
+    assert thread.read(since=horizon)[0]["seq"] == newest[0]["seq"]
+
+
 def test_a_deleted_thread_ends_its_streams(thread: Thread) -> None:
     thread.start("streamed_talking", {})
     thread.read()

@@ -7,7 +7,6 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import httpx
 import pytest
@@ -73,13 +72,15 @@ def alices(url: str) -> dict[str, str]:
         run = alice.post(f"/threads/{thread}/runs", json={"assistant_id": "telling", "input": {}}).raise_for_status()
         alice.get(f"/threads/{thread}/runs/{run.json()['run_id']}/join").raise_for_status()
         checkpoint = alice.get(f"/threads/{thread}/state").raise_for_status().json()["checkpoint"]["checkpoint_id"]
-        return {"thread_id": thread, "run_id": run.json()["run_id"], "checkpoint_id": checkpoint}
+        cron = alice.post("/runs/crons", json={"assistant_id": "telling", "schedule": "0 0 1 1 *", "input": {}})
+        cron_id = cron.raise_for_status().json()["cron_id"]
+        return {"cron_id": cron_id, "thread_id": thread, "run_id": run.json()["run_id"], "checkpoint_id": checkpoint}
 
 
 def filled(path: str, ids: dict[str, str]) -> str:
     for name, value in ids.items():
         path = path.replace(f"{{{name}}}", value)
-    return path.replace("{assistant_id}", "telling").replace("{cron_id}", str(uuid4())).replace("{namespace}", "x")
+    return path.replace("{assistant_id}", "telling").replace("{namespace}", "x")
 
 
 def send(client: httpx.Client, method: str, path: str, body: Any = None) -> httpx.Response:
