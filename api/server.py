@@ -61,8 +61,10 @@ class Server(uvicorn.Server):
 
     async def serve(self, sockets: list[socket] | None = None) -> None:
         """Serve until stopped."""
-        AppStatus.should_exit = False
-        await super().serve(sockets or [self._listener])
+        try:
+            await super().serve(sockets or [self._listener])
+        finally:
+            AppStatus.should_exit = False  # another server of this process goes on
 
     def stop(self) -> None:
         """Stop serving, as the first signal does."""

@@ -4,8 +4,8 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from socket import create_connection, socket
@@ -100,14 +100,22 @@ def test_a_second_interrupt_does_not_wait_for_requests() -> None:
             insisting.join()
 
 
-def test_streams_of_other_libraries_are_told_that_the_server_stops(serve: Serve) -> None:
-    app = FastAPI()
+def test_streams_of_other_libraries_are_told_that_the_server_stops_and_those_of_other_servers_are_not(
+    serve: Serve,
+) -> None:
+    seen: list[bool] = []
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        yield
+        seen.append(AppStatus.should_exit)
+
+    app = FastAPI(lifespan=lifespan)
     app.state.stopping = Stopping()
     with serve(app):
         assert not AppStatus.should_exit
-    assert AppStatus.should_exit
-    with serve(app):
-        assert not AppStatus.should_exit
+    assert seen == [True]
+    assert not AppStatus.should_exit
 
 
 def test_an_idle_connection_is_kept_longer_than_clients_do(serve: Serve) -> None:

@@ -72,7 +72,7 @@ async def test_a_process_that_lost_the_answer_leaves_a_run_that_was_taken_over_a
         await until(lambda: proxy.held, "it asks what became of the run")
         # As if its lease had passed: the run is some dead process's.
         await lab.rows("update runs set process_id = gen_random_uuid()")
-        await lab.rows(QUEUE["reap"] % {"max_attempts": 5, "steady": "true"})
+        await lab.rows(QUEUE["reap"] % {"max_attempts": 5, "steady": "true", "calm": "false"})
         other = await lab.open()
         await lab.until_traced(folder, "b started")
         proxy.release()
@@ -121,7 +121,7 @@ async def test_a_final_status_is_final(lab: Laboratory, graph_id: str) -> None:
             await engine.queue.cancel(run.thread_id, run.run_id, action)
     await lab.rows("update processes set leased_until = clock_timestamp() - interval '1 hour'")
     for statement, parameters in (
-        ("reap", {"max_attempts": 5, "steady": True}),
+        ("reap", {"max_attempts": 5, "steady": True, "calm": False}),
         ("claim", {"room": 10, "process_id": run.run_id}),
         ("end_pending", {"run_id": run.run_id, "last_seq": 100}),
     ):

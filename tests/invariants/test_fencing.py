@@ -35,7 +35,7 @@ Taker = Callable[[AsyncConnection[Any], Fence], Awaitable[Any]]
 
 
 async def reclaim(connection: AsyncConnection[Any], fence: Fence) -> None:
-    cursor = await connection.execute(QUEUE["reap"], {"max_attempts": 5, "steady": True})
+    cursor = await connection.execute(QUEUE["reap"], {"max_attempts": 5, "steady": True, "calm": False})
     assert await cursor.fetchall() == [(fence.run_id, fence.thread_id)]
 
 

@@ -29,7 +29,7 @@ async def write_behind_a_reclaim(lab: Laboratory) -> list[str]:
     fence = await seed_run(lab)
     async with open_writer(lab.database()) as bench:
         connection = await lab.connect()
-        await connection.execute(QUEUE["reap"], {"max_attempts": 5, "steady": True})
+        await connection.execute(QUEUE["reap"], {"max_attempts": 5, "steady": True, "calm": False})
         buffer = bench.open(fence)
         await asyncio.gather(buffer.committed(buffer.add(make_checkpoint("stale"))), return_exceptions=True)
     return [table for table, count in (await count_rows(lab, fence)).items() if count]
