@@ -37,7 +37,7 @@ demo: $(INSTALLED) ## play the life of a run through HTTP and exit; DOCS=path fo
 
 .PHONY: test
 test: $(INSTALLED) ## run the tests; PYTEST_ARGS='-k name' for some of them
-	$(BIN)/pytest -n 2 -m 'not slow' $(PYTEST_ARGS)
+	$(BIN)/pytest -n 3 -m 'not slow' $(PYTEST_ARGS)
 
 .PHONY: test-slow
 test-slow: $(INSTALLED) reference ## run the tests that take minutes or many processes

@@ -122,6 +122,7 @@ def test_what_does_not_exist_is_an_exception_of_its_own(client: SyncLangGraphCli
         list(client.runs.stream(str(uuid4()), "counting", input={}))
 
 
+@pytest.mark.slow  # the client tries for seven seconds
 def test_a_server_that_is_not_there_is_told_as_such() -> None:
     with get_sync_client(url="http://127.0.0.1:9", api_key=None) as nobody, pytest.raises(httpx.ConnectError):
         nobody.threads.create()

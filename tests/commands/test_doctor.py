@@ -156,6 +156,7 @@ def test_values_that_will_not_come_back_are_counted(tmp_path: Path, empty: str) 
     assert "Undeclared, which no graph declares" in done.stdout
 
 
+@pytest.mark.slow  # a server and three programs: eight seconds
 def test_a_thread_of_the_official_saver_goes_on_once_it_is_adopted(tmp_path: Path, empty: str, start: Any) -> None:
     config = project(tmp_path)
     thread = str(uuid4())

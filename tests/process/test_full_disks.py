@@ -69,6 +69,7 @@ async def until_it_has_failed(server: Program) -> None:
     await until(lambda: server.said().count(".retry ") > before + 4, "several attempts to write have failed")
 
 
+@pytest.mark.slow  # two servers and a disk that fills: ten seconds
 async def test_nothing_accepted_is_lost_when_the_disk_is_full(small_disk: Path, folder: Path) -> None:
     deployment = Deployment(folder, data_dir=small_disk / "data")
     try:

@@ -7,6 +7,7 @@ import time
 from typing import Any
 
 import httpx
+import pytest
 from langgraph_sdk import get_client
 from langgraph_sdk.client import LangGraphClient
 
@@ -70,6 +71,7 @@ async def recovery(deployment: Deployment, name: str) -> float:
     return time.monotonic() - killed
 
 
+@pytest.mark.slow  # many programs: ten seconds
 async def test_another_child_takes_up_the_runs_of_a_killed_one(deployment: Deployment) -> None:
     server = await deployment.serve("--workers", "2", **LEASE, **HEARTBEAT)
     victim, survivor = server.children()

@@ -6,6 +6,7 @@ from typing import Any
 from uuid import uuid4
 
 import httpx
+import pytest
 
 from threadline.tests.process.deployments import Deployment
 
@@ -46,6 +47,7 @@ def text_of(messages: list[Any]) -> str:
     return "".join(each["delta"]["text"] for each in messages if each["event"] == "content-block-delta")
 
 
+@pytest.mark.slow  # two servers: seven seconds
 async def test_a_message_that_a_killed_process_began_ends_and_is_told_anew(deployment: Deployment) -> None:
     server = await deployment.serve()
     postmaster, thread_id = deployment.postmaster, str(uuid4())

@@ -47,6 +47,7 @@ def database_server() -> Iterator[EmbeddedServer]:
         server.stop()
 
 
+@pytest.mark.slow  # an outage longer than a lease: nine seconds
 async def test_no_run_is_taken_from_a_living_process_because_the_database_was_away(
     deployment: Deployment, database_server: EmbeddedServer
 ) -> None:

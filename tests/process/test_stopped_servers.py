@@ -70,6 +70,7 @@ async def post_until_refused(http: httpx.AsyncClient, names: list[str]) -> list[
 
 # The SDK says that it goes on waiting elsewhere; that it does is what is tested.
 @pytest.mark.filterwarnings("ignore:Request failed, attempting reconnect:UserWarning")
+@pytest.mark.slow  # load on two servers: ten seconds
 async def test_everything_accepted_before_sigterm_ends_once_after_another_start(deployment: Deployment) -> None:
     server = await deployment.serve(**GRACE)
     async with deployment.clients() as (sdk, http):

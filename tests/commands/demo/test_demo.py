@@ -52,6 +52,7 @@ def test_the_demo_plays_the_life_of_a_run_to_its_end() -> None:
     assert "All as promised" in played.stdout
 
 
+@pytest.mark.slow  # another whole demo: seven seconds
 def test_the_demo_with_a_server_of_ones_own_leaves_its_databases_as_they_were(
     server_dsn: str, dsn: str, folder: Path
 ) -> None:
@@ -68,6 +69,7 @@ def test_the_demo_with_a_server_of_ones_own_leaves_its_databases_as_they_were(
     assert row == (0,)
 
 
+@pytest.mark.slow  # another whole demo: ten seconds
 def test_the_demo_cites_the_page_of_a_pdf_and_the_heading_of_a_web_page(folder: Path) -> None:
     docs = folder / "docs"
     docs.mkdir()
