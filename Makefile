@@ -16,6 +16,7 @@ export UV_PYTHON_DOWNLOADS := never
 export UV_SYSTEM_CERTS ?= true
 # A DATABASE_URL that may create databases serves the tests, too.
 export TEST_DATABASE_URL ?= $(DATABASE_URL)
+# A server of yours may have no more than the usual 100 connections, which three test processes exceed.
 
 .DEFAULT_GOAL := help
 
@@ -37,7 +38,7 @@ demo: $(INSTALLED) ## play the life of a run through HTTP and exit; DOCS=path fo
 
 .PHONY: test
 test: $(INSTALLED) ## run the tests; PYTEST_ARGS='-k name' for some of them
-	$(BIN)/pytest -n 3 -m 'not slow' $(PYTEST_ARGS)
+	$(BIN)/pytest -n $(if $(TEST_DATABASE_URL),2,3) -m 'not slow' $(PYTEST_ARGS)
 
 .PHONY: test-slow
 test-slow: $(INSTALLED) reference ## run the tests that take minutes or many processes
