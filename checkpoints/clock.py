@@ -16,7 +16,8 @@ def checkpoint_timestamp(checkpoint_id: str) -> int:
     digits = checkpoint_id.replace("-", "")
     if len(digits) != 32 or digits[12] != "6" or not digits.isalnum():
         raise ValueError(f"{checkpoint_id} is not a UUID of version 6")
-    return int(digits[:12] + digits[13:16], 16)
+    number = int(digits, 16)
+    return ((number >> 80) << 12) | ((number >> 64) & 0x0FFF)
 
 
 def newest_timestamp() -> int:
