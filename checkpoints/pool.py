@@ -12,6 +12,8 @@ from psycopg import AsyncConnection, Error
 from psycopg.rows import TupleRow
 from psycopg_pool import AsyncConnectionPool
 
+from threadline.checkpoints.vault import PLAIN, Vault
+
 Pool = AsyncConnectionPool[AsyncConnection[TupleRow]]
 
 IDLE_SECONDS = 20.0  # after which a connection has to prove that it lives
@@ -25,7 +27,8 @@ class Database:
 
     `conninfo` is a libpq URL or key/value string. With `pooler` the URL leads to a transaction pooler
     (PgBouncer and the like): nothing is prepared and no session state is used on it; `direct_conninfo`
-    is then the way around it for LISTEN and migrations, if there is one.
+    is then the way around it for LISTEN and migrations, if there is one. What may hold what users said goes through
+    `vault`, which pools and connections carry along (`vault_of`).
     """
 
     conninfo: str
@@ -33,6 +36,7 @@ class Database:
     direct_conninfo: str | None = None
     pool_size: int = 16
     acquire_timeout: float = 30.0  # seconds a caller waits for a free connection
+    vault: Vault = PLAIN
 
     def connection_arguments(self, name: str) -> dict[str, Any]:
         """Return psycopg's keyword arguments; `name` shows in pg_stat_activity as `threadline/<name>`."""
@@ -55,7 +59,15 @@ class Database:
         arguments = self.connection_arguments(name)
         if direct and self.direct_conninfo:
             arguments["prepare_threshold"] = 3
-        return await AsyncConnection.connect(conninfo, **arguments)
+        connection = await VaultConnection.connect(conninfo, **arguments)
+        connection.vault = self.vault
+        return connection
+
+
+class VaultConnection(AsyncConnection[TupleRow]):
+    """A connection that knows the vault of its database."""
+
+    vault: Vault = PLAIN
 
 
 class CheckedPool(AsyncConnectionPool[AsyncConnection[TupleRow]]):
@@ -106,8 +118,15 @@ async def open_pool(database: Database, name: str) -> AsyncIterator[Pool]:
 
     Waits up to 30 s for the first connection and raises psycopg_pool.PoolTimeout after that.
     """
+
+    async def configure(connection: AsyncConnection[TupleRow]) -> None:
+        assert isinstance(connection, VaultConnection)
+        connection.vault = database.vault
+
     pool = CheckedPool(
         database.conninfo,
+        connection_class=VaultConnection,
+        configure=configure,
         kwargs=database.connection_arguments(name),
         min_size=1,
         max_size=database.pool_size,
@@ -119,6 +138,7 @@ async def open_pool(database: Database, name: str) -> AsyncIterator[Pool]:
         name=name,
         open=False,
     )
+    pool.vault = database.vault
     await pool.open(wait=True, timeout=30.0)
     try:
         yield pool
