@@ -170,6 +170,20 @@ def _conninfo(value: SecretStr | None) -> SecretStr | None:
     return value
 
 
+def _keys(value: SecretStr | None) -> SecretStr | None:
+    if value is not None:
+        from threadline.checkpoints.keyring import read_keys  # most of a command's start, which few settings need
+
+        read_keys(value.get_secret_value())
+    return value
+
+
+def _aes_key(value: SecretStr | None) -> SecretStr | None:
+    if value is not None and len(value.get_secret_value().encode()) not in (16, 24, 32):
+        raise ValueError("not the length of a key")
+    return value
+
+
 def _certificates(path: Path) -> Path:
     try:
         ssl.create_default_context(cafile=path)
@@ -187,6 +201,12 @@ Name = Annotated[str, Field(min_length=1), Expects("a name")]
 Host = Annotated[str, Field(pattern=r"^[^\s/]+$"), Expects("a host name or an address, without scheme or port")]
 Port = Annotated[int, Field(ge=0, le=65535), Expects("a port from 0 to 65535")]
 Secret = Annotated[SecretStr | None, Expects("a key")]
+EncryptionKeys = Annotated[
+    SecretStr | None,
+    AfterValidator(_keys),
+    Expects("id:base64, ... with 32 random bytes each, as `threadline keygen` prints them"),
+]
+AesKey = Annotated[SecretStr | None, AfterValidator(_aes_key), Expects("a key of 16, 24 or 32 bytes")]
 HttpUrl = Annotated[str | None, Field(pattern=r"^https?://\S+$"), Expects("an http:// or https:// URL")]
 Words = Annotated[tuple[str, ...], _text(_parts), Expects("a list separated by commas")]
 Delay = Annotated[timedelta, _text(_seconds), Field(ge=timedelta(0)), Expects("a number of seconds, 0 or more")]

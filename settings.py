@@ -13,9 +13,11 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, model_validator
 
 from threadline.environment import (
+    AesKey,
     Certificates,
     Count,
     Delay,
+    EncryptionKeys,
     Environment,
     Expects,
     Flag,
@@ -63,7 +65,7 @@ LogLevel = Annotated[
 
 
 class DatabaseSettings(Section):
-    """Where PostgreSQL is. Without `url` the program brings its own, kept under `data_dir`."""
+    """Where PostgreSQL is, and how it keeps things. Without `url` the program brings its own, kept under `data_dir`."""
 
     url: Annotated[PostgresUrl, variables("DATABASE_URL", "DATABASE_URI", "POSTGRES_URI")] = None
     # One writer per process leaves reads and claims to share these; more would only queue in PostgreSQL.
@@ -76,6 +78,12 @@ class DatabaseSettings(Section):
     bindir: Annotated[Location | None, Expects("a path"), variables("PG_BINDIR")] = None
     # Beside the project, so that a second project has a second server.
     data_dir: Annotated[Location, variables("THREADLINE_DATA_DIR")] = Path(".threadline")
+    # The first one encrypts, all decrypt: a new key comes first, and old ones go once nothing needs them.
+    encryption_keys: Annotated[EncryptionKeys, variables("THREADLINE_ENCRYPTION_KEYS")] = None
+    # Off: whoever can write to the database could leave there what nobody encrypted.
+    reads_plaintext: Annotated[Flag, variables("THREADLINE_ENCRYPTION_READ_PLAINTEXT")] = False
+    # What LangGraph's own serialiser encrypts with; alone, a key made from it encrypts here, too.
+    langgraph_aes_key: Annotated[AesKey, variables("LANGGRAPH_AES_KEY")] = None
 
     @model_validator(mode="after")
     def _direct_goes_past_something(self) -> "DatabaseSettings":

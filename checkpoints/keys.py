@@ -17,13 +17,13 @@ PLAINTEXT = ""  # stands for values that were stored before there was a key
 _PROOF = b"threadline"
 
 
-async def check_keys(pool: Pool) -> None:
+async def check_keys(connection: AsyncConnection[TupleRow]) -> None:
     """Refuse to go on with a database whose values this process could not open, and note the key it writes with.
 
     Raises VaultError.
     """
-    vault = vault_of(pool)
-    async with pool.connection() as connection, connection.transaction():
+    vault = vault_of(connection)
+    async with connection.transaction():
         if not vault.seals:
             _refuse_sealed(await _noted(connection))
             return
@@ -82,13 +82,13 @@ async def _check(vault: Vault, key_id: str, proof: bytes | None) -> None:
         await vault.open([(_place(key_id), proof or b"")])
     except UnknownKey:
         raise UnknownKey(
-            f"The database holds values that are encrypted with the key {key_id!r}, which is not set. Put it behind the "
-            "first one of THREADLINE_ENCRYPTION_KEYS until `threadline rotate` has encrypted them anew."
+            f"The database holds values that are encrypted with the key {key_id!r}, which is not set. Put it behind "
+            "the first one of THREADLINE_ENCRYPTION_KEYS until `threadline rotate` has encrypted them anew."
         ) from None
     except (Tampered, NotSealed):
         raise Tampered(
-            f"The key {key_id!r} is not the one that the database was encrypted with. Set the one it had, and give a new "
-            "key a new id."
+            f"The key {key_id!r} is not the one that the database was encrypted with. Set the one it had, and "
+            "give a new key a new id."
         ) from None
 
 

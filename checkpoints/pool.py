@@ -79,6 +79,8 @@ class CheckedPool(AsyncConnectionPool[AsyncConnection[TupleRow]]):
     as long as there are any.
     """
 
+    vault: Vault = PLAIN
+
     async def getconn(self, timeout: float | None = None) -> AsyncConnection[TupleRow]:  # noqa: ASYNC109  # not our signature
         """Return a connection that answers. Raises psycopg_pool.PoolTimeout."""
         while True:

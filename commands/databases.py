@@ -20,6 +20,7 @@ from psycopg_pool import PoolTimeout
 
 from threadline.checkpoints.migrate import MigrationError
 from threadline.checkpoints.pool import Database
+from threadline.checkpoints.vault import PLAIN, Vault, VaultError
 from threadline.commands.exits import CommandFailed
 from threadline.settings import DatabaseSettings
 
@@ -56,7 +57,28 @@ def configured_database(settings: DatabaseSettings) -> Database | None:
         pooler=settings.pooler,
         direct_conninfo=settings.direct_url.get_secret_value() if settings.direct_url else None,
         pool_size=settings.pool_size,
+        vault=configured_vault(settings),
     )
+
+
+def configured_vault(settings: DatabaseSettings) -> Vault:
+    """Return what stored data goes through: encryption with the keys of the settings, if they have some."""
+    keys, foreign = settings.encryption_keys, settings.langgraph_aes_key
+    if keys is None and foreign is None:
+        return PLAIN
+    from threadline.checkpoints.aes_vault import make_vault
+
+    vault = make_vault(
+        keys.get_secret_value() if keys else None,
+        foreign.get_secret_value() if foreign else None,
+        reads_plaintext=settings.reads_plaintext,
+    )
+    return vault or PLAIN
+
+
+def embedded_database(conninfo: str, settings: DatabaseSettings) -> Database:
+    """Return the database of a server of our own."""
+    return Database(conninfo, pool_size=settings.pool_size, vault=configured_vault(settings))
 
 
 async def await_database(database: Database, patience: timedelta | None = PATIENCE) -> None:
@@ -105,7 +127,7 @@ async def own_database(settings: DatabaseSettings, processes: int = 1) -> AsyncI
     options = {"max_connections": str(connections)}
     try:
         async with run_server(settings.data_dir, bindir=settings.bindir, options=options) as server:
-            yield OpenDatabase(Database(server.dsn, pool_size=settings.pool_size), _describe_own(server), server)
+            yield OpenDatabase(embedded_database(server.dsn, settings), _describe_own(server), server)
     except EmbeddedServerError as error:
         raise CommandFailed(str(error)) from error
 
@@ -138,7 +160,7 @@ def _running_database(settings: DatabaseSettings) -> Database | None:
         dsn = attach(settings.data_dir)
     except EmbeddedServerError as error:
         raise CommandFailed(str(error)) from error
-    return Database(dsn, pool_size=settings.pool_size) if dsn else None
+    return embedded_database(dsn, settings) if dsn else None
 
 
 def _describe_own(server: "EmbeddedServer") -> str:
@@ -148,4 +170,4 @@ def _describe_own(server: "EmbeddedServer") -> str:
 
 def is_of_the_database(error: Exception) -> bool:
     """Tell whether the database is at fault, and the error's own words are all that is to say."""
-    return isinstance(error, psycopg.Error | PoolTimeout | MigrationError)
+    return isinstance(error, psycopg.Error | PoolTimeout | MigrationError | VaultError)

@@ -6,8 +6,10 @@ from typing import Any
 
 from rich.console import Console
 
+from threadline.checkpoints.keys import check_keys
 from threadline.checkpoints.migrate import migrate, verify
 from threadline.checkpoints.pool import Pool, open_pool
+from threadline.checkpoints.vault import VaultError
 from threadline.commands.databases import any_database
 from threadline.commands.exits import CommandFailed, ExitCode
 from threadline.runs.encoding import encode
@@ -33,10 +35,12 @@ async def open_past(settings: Settings) -> AsyncIterator[Pool]:
         async with open_pool(found.database, "replay") as pool:
             await verify(pool)
             try:
+                async with pool.connection() as connection:
+                    await check_keys(connection)
                 yield pool
             except Invalid as error:
                 raise CommandFailed(str(error), ExitCode.MISUSED) from error
-            except RunError as error:
+            except (RunError, VaultError) as error:
                 raise CommandFailed(str(error)) from error
 
 

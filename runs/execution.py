@@ -13,6 +13,7 @@ from psycopg import Error
 
 from threadline.checkpoints.buffer import CancelRequested, Entry, Fence, FencedOut, RunBuffer
 from threadline.checkpoints.run_saver import RunSaver
+from threadline.checkpoints.vault import VaultError
 from threadline.runs.invocation import PROTOCOL, Invocation, make_invocation
 from threadline.runs.model import CancelAction, Claim, JsonObject, RunStatus, StopReason, ThreadStatus
 from threadline.runs.outcome import INTERRUPT, Outcome, describe_error, without, write_entry
@@ -62,8 +63,8 @@ class Execution:
         """Execute the run to its end. False: it is not over, and was left to be handed back or to its new owner."""
         fence = Fence(self.claim.run.thread_id, self.claim.run.run_id, self.claim.epoch)
         buffer = self._workshop.writer.open_buffer(fence, lambda: self.stop(StopReason.LEASE_LOST))
-        seconds = self._workshop.run_timeout.total_seconds()
-        timer = asyncio.get_running_loop().call_later(seconds, self.stop, StopReason.TIMEOUT)
+        timeout, loop = self._workshop.run_timeout.total_seconds(), asyncio.get_running_loop()
+        timer = loop.call_later(timeout, self.stop, StopReason.TIMEOUT)
         try:
             outcome = await self._await_outcome(buffer)
             if outcome is not None:
@@ -129,8 +130,7 @@ class Execution:
                 error = {"error": "TimeoutError", "message": f"The run exceeded {self._workshop.run_timeout}."}
                 return Outcome(RunStatus.TIMEOUT, ThreadStatus.ERROR, values, error=error, reported=True)
             case StopReason.BACKLOG:
-                text = "The run emitted events faster than they could be stored."
-                error = {"error": "BacklogError", "message": text}
+                error = {"error": "BacklogError", "message": "The run emitted events faster than they could be stored."}
                 return Outcome(RunStatus.ERROR, ThreadStatus.ERROR, values, error=error, reported=True)
             case StopReason.CANCEL:
                 error = {"error": "UserInterrupt", "message": f"{self._action} requested"}
@@ -142,6 +142,7 @@ class Execution:
     async def _invoke(self, buffer: RunBuffer) -> Outcome:
         """Call the graph and return what it came to; raises only CancelledError and FencedOut."""
         try:
+            self.claim.check()
             past, resumed = await self._look_back()
             invocation = make_invocation(self.claim, resumed=resumed)
             async with self._record(buffer, invocation, past) as (recorder, saver):
@@ -252,7 +253,7 @@ class Execution:
                 error = {"error": "UserInterrupt", "message": f"{self._action} requested"}
                 outcome = Outcome(RunStatus.INTERRUPTED, ThreadStatus.INTERRUPTED, outcome.values, error=error)
                 continue
-            except (Error, TypeError, ValueError) as error:
+            except (Error, TypeError, ValueError, VaultError) as error:
                 # The end cannot be encoded, or the database refuses it or what came before; the run ends all the
                 # same, with the reason.
                 if refused:

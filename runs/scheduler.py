@@ -18,9 +18,10 @@ from psycopg_pool import PoolTimeout
 
 from threadline.checkpoints.pool import Pool
 from threadline.checkpoints.statements import load_statements
+from threadline.checkpoints.vault import VaultError, vault_of
 from threadline.runs.assistants import Assistants
 from threadline.runs.configuration import inherit
-from threadline.runs.crons import Cron, next_date
+from threadline.runs.crons import Cron, next_date, open_cron
 from threadline.runs.errors import RunError, ThreadBusy, ThreadNotFound
 from threadline.runs.heads import Placed, place
 from threadline.runs.identity import uuid7
@@ -90,6 +91,7 @@ class Scheduler:
         try:
             following = next_date(cron.schedule, cron.timezone, cron.end_time, due if late < CATCH_UP else now)
             if cron.end_time is None or due <= cron.end_time:
+                cron = await open_cron(vault_of(connection), cron)
                 assistant = await self.assistants.get(str(cron.assistant_id))
                 async with connection.transaction():
                     placed = await place(connection, make_request(cron, assistant))
@@ -98,7 +100,7 @@ class Scheduler:
         except ThreadNotFound as error:
             following = None  # it will not come back
             logger.warning("cron.ended", extra={**facts, "error": str(error)})
-        except RunError as error:
+        except (RunError, VaultError) as error:
             logger.error("cron.refused", extra={**facts, "error": str(error)})
         else:
             logger.info("cron.fired", extra={**facts, "run_id": str(placed.run.run_id) if placed else None})

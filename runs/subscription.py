@@ -26,6 +26,7 @@ class Subscription:
         self._bytes = 0
         self._lagging = False
         self._gone = False
+        self._failure: Exception | None = None
         self._news = asyncio.Event()
         self._on_behind = on_behind
 
@@ -33,8 +34,10 @@ class Subscription:
         """Return the rows that follow, at least one, or none if none came within `patience` seconds.
 
         A row may begin at or before the cursor the subscription was opened with: use `LogRow.events(after)`.
-        Raises ThreadGone when the thread was deleted.
+        Raises ThreadGone when the thread was deleted, and VaultError when what follows cannot be opened.
         """
+        if self._failure is not None and not self._rows:
+            raise self._failure
         if not self._rows and not self._gone:
             self._news.clear()
             if self._lagging:
@@ -45,6 +48,8 @@ class Subscription:
                     await self._news.wait()
             except TimeoutError:
                 return []
+        if self._failure is not None and not self._rows:
+            raise self._failure
         if self._gone and not self._rows:
             raise ThreadGone(self.thread_id)
         rows = list(self._rows)
@@ -83,10 +88,15 @@ class Subscription:
         self._gone = True
         self._news.set()
 
+    def fail(self, error: Exception) -> None:
+        """What follows cannot be read."""
+        self._failure = error
+        self._news.set()
+
     @property
     def wants_more(self) -> bool:
         """False while the reader has to catch up with what it already holds."""
-        return not self._lagging and not self._gone
+        return not self._lagging and not self._gone and self._failure is None
 
 
 class EndSubscription(Subscription):

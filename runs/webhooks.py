@@ -22,7 +22,9 @@ from psycopg_pool import PoolTimeout
 from starlette.types import ASGIApp
 
 from threadline.checkpoints.pool import Pool
+from threadline.checkpoints.sealing import open_text, run_place, thread_place
 from threadline.checkpoints.statements import load_statements
+from threadline.checkpoints.vault import Vault, VaultError, vault_of
 from threadline.graphs.assistant.addresses import Address
 from threadline.runs.background import cancel
 from threadline.runs.encoding import encode
@@ -147,6 +149,10 @@ class Webhooks:
     async def _post(self, delivery: Delivery) -> None:
         """Send it to an address that was checked a moment ago. Redirects are not followed: they could lead anywhere."""
         addresses = await self.policy.check(delivery.url)
+        try:
+            delivery = await open_delivery(vault_of(self.pool), delivery)
+        except VaultError as error:
+            raise DeliveryFailed(str(error)) from error
         body = write_body(delivery, datetime.now(UTC))
         headers = {**self.policy.rules.headers, "Content-Type": "application/json"}
         if is_local(delivery.url):
@@ -210,6 +216,16 @@ def write_body(delivery: Delivery, now: datetime) -> bytes:
     if run["error"] is not None:
         body["error"] = run["error"]
     return encode(body)
+
+
+async def open_delivery(vault: Vault, delivery: Delivery) -> Delivery:
+    """Return the delivery with what the run was given and the thread's values. Raises VaultError."""
+    if not vault.seals:
+        return delivery
+    places = [(run_place(name, delivery.run_id), delivery.run[name]) for name in ("kwargs", "error")]
+    kwargs, error = await vault.open_json(places)
+    values = await open_text(vault, thread_place("values", delivery.thread_id), delivery.values)
+    return delivery._replace(run={**delivery.run, "kwargs": kwargs, "error": error}, values=values)
 
 
 def _check(response: httpx2.Response) -> None:

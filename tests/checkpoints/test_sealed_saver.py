@@ -59,13 +59,15 @@ async def test_the_search_for_plain_text_finds_it_where_nothing_is_sealed(pool: 
     "swap",
     [
         "update checkpoint_blobs b set blob = o.blob from checkpoint_blobs o "
-        "where b.thread_id = 't' and o.thread_id = 'u' and b.channel = o.channel and split_part(b.version, '.', 1) = split_part(o.version, '.', 1)",
+        "where b.thread_id = 't' and o.thread_id = 'u' and b.channel = o.channel "
+        "and split_part(b.version, '.', 1) = split_part(o.version, '.', 1)",
         "update checkpoint_blobs b set blob = o.blob from checkpoint_blobs o "
         "where b.channel = 'log' and o.channel = 'log' and b.version > o.version",
-        "update checkpoints c set checkpoint = jsonb_set(c.checkpoint, '{sealed_values}', o.checkpoint -> 'sealed_values') "
+        "update checkpoints c "
+        "set checkpoint = jsonb_set(c.checkpoint, '{sealed_values}', o.checkpoint -> 'sealed_values') "
         "from checkpoints o where c.thread_id = 't' and o.thread_id = 'u' and o.checkpoint ? 'sealed_values'",
         "update checkpoint_blobs set type = 'bytes+aesgcm' where type = 'msgpack+aesgcm'",
-        "update checkpoint_blobs set blob = set_byte(blob, octet_length(blob) - 1, 255 - get_byte(blob, octet_length(blob) - 1)) where blob is not null",
+        "update checkpoint_blobs set blob = set_byte(blob, 60, 255 - get_byte(blob, 60)) where blob is not null",
     ],
     ids=["thread", "version", "values in the checkpoint", "form", "byte"],
 )
