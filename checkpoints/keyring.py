@@ -21,7 +21,7 @@ MAGIC = b"\0TL1"  # no JSON text begins like this
 OF_LANGGRAPH = "langgraph"  # the id of the key that is made from LANGGRAPH_AES_KEY
 KEY_BYTES = 32
 _SALT_BYTES, _NONCE_BYTES, _TAG_BYTES = 16, 12, 16
-_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,31}")
+KEY_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,31}")
 _PURPOSE = b"threadline aes-256-gcm 1"
 _VALUES_PER_SALT = 1_000_000
 _REMEMBERED = 1024  # ciphers; a process writes with one and meets those of the processes before it
@@ -101,7 +101,7 @@ def read_keys(text: str) -> dict[str, bytes]:
     keys: dict[str, bytes] = {}
     for entry in filter(None, (part.strip() for part in text.split(","))):
         key_id, colon, encoded = entry.partition(":")
-        if not colon or not _ID.fullmatch(key_id):
+        if not colon or not KEY_ID.fullmatch(key_id):
             raise ValueError("each key is id:base64, the id of up to 32 letters, digits, dots and dashes")
         if key_id in keys or key_id == OF_LANGGRAPH:
             raise ValueError(f"the id {key_id!r} is taken")

@@ -5,11 +5,13 @@ RunError
   Conflict            ThreadBusy  ThreadExists  AssistantExists  AssistantOfSystem
   Invalid             UnknownGraph  NothingToCancel is a NotFound; InvalidState  InvalidItem
   Gone                CursorTrimmed  ThreadGone
-  TooManyPending  EmbeddingFailed
+  TooManyPending  EmbeddingFailed  Unreadable
   LeaseLost           never leaves the worker
 """
 
 from uuid import UUID
+
+from threadline.checkpoints.vault import VaultError as VaultError  # what storage itself says of values it cannot open
 
 
 class RunError(Exception):
@@ -111,6 +113,10 @@ class TooManyPending(RunError):
     def __init__(self, limit: int, retry_after: int) -> None:
         self.retry_after = retry_after
         super().__init__(f"{limit} runs are waiting already. Try again in {retry_after} s.")
+
+
+class Unreadable(RunError):
+    """What is stored cannot be opened; the text says where, and with which key."""
 
 
 class LeaseLost(RunError):

@@ -34,7 +34,7 @@ class Subscription:
         """Return the rows that follow, at least one, or none if none came within `patience` seconds.
 
         A row may begin at or before the cursor the subscription was opened with: use `LogRow.events(after)`.
-        Raises ThreadGone when the thread was deleted, and VaultError when what follows cannot be opened.
+        Raises ThreadGone when the thread was deleted, and Unreadable when what follows cannot be opened.
         """
         if self._failure is not None and not self._rows:
             raise self._failure

@@ -18,7 +18,7 @@ from psycopg_pool import PoolTimeout
 from threadline.checkpoints.pool import Pool
 from threadline.checkpoints.statements import load_statements
 from threadline.checkpoints.vault import VaultError, vault_of
-from threadline.runs.errors import CursorTrimmed, ThreadGone, ThreadNotFound
+from threadline.runs.errors import CursorTrimmed, ThreadGone, ThreadNotFound, Unreadable
 from threadline.runs.model import RUN_ENDED, LogRow, Run
 from threadline.runs.sealed_rows import open_log
 from threadline.runs.subscription import EndSubscription, Newcomer, RecentRows, Subscription
@@ -187,7 +187,7 @@ class Tails:
                 subscription.offer(row)
         except VaultError as error:
             logger.error("tails.refused", extra={"thread_id": str(subscription.thread_id), "error": str(error)})
-            subscription.fail(error)
+            subscription.fail(Unreadable(str(error)))
             return
         if len(page) == PAGE_ROWS:
             subscription.fall_behind()
@@ -226,6 +226,9 @@ class Tails:
             return None
         end_seq, first_seq, last_seq, run_id, contents, payload = row
         read = [LogRow(run.thread_id, first_seq, last_seq, run_id, contents, payload)]
-        (opened,) = await open_log(vault_of(self._pool), read)
+        try:
+            (opened,) = await open_log(vault_of(self._pool), read)
+        except VaultError as error:
+            raise Unreadable(str(error)) from error
         event = next(opened.events(end_seq - 1), None)
         return event.data if event and event.run_id == run.run_id and event.name == RUN_ENDED else None
