@@ -1,5 +1,6 @@
 """Owns how sections are read from variables and how a bad value is told; which exist is up to `settings`."""
 
+import re
 import ssl
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -55,6 +56,8 @@ class Found(NamedTuple):
     origin: str
 
 
+# A name, and the base64 of 32 bytes.
+_KEY = re.compile(r"(?P<id>[A-Za-z0-9][A-Za-z0-9._-]{0,31}):[A-Za-z0-9+/]{43}=")
 SectionT = TypeVar("SectionT", bound=Section)
 
 
@@ -172,9 +175,10 @@ def _conninfo(value: SecretStr | None) -> SecretStr | None:
 
 def _keys(value: SecretStr | None) -> SecretStr | None:
     if value is not None:
-        from threadline.checkpoints.keyring import read_keys  # most of a command's start, which few settings need
-
-        read_keys(value.get_secret_value())
+        entries = [_KEY.fullmatch(entry.strip()) for entry in value.get_secret_value().split(",")]
+        ids = [entry["id"] for entry in entries if entry]
+        if len(set(ids)) < len(entries) or "langgraph" in ids:
+            raise ValueError("not keys of their own ids")
     return value
 
 

@@ -63,8 +63,8 @@ class Execution:
         """Execute the run to its end. False: it is not over, and was left to be handed back or to its new owner."""
         fence = Fence(self.claim.run.thread_id, self.claim.run.run_id, self.claim.epoch)
         buffer = self._workshop.writer.open_buffer(fence, lambda: self.stop(StopReason.LEASE_LOST))
-        timeout, loop = self._workshop.run_timeout.total_seconds(), asyncio.get_running_loop()
-        timer = loop.call_later(timeout, self.stop, StopReason.TIMEOUT)
+        loop, limit = asyncio.get_running_loop(), self._workshop.run_timeout
+        timer = loop.call_later(limit.total_seconds(), self.stop, StopReason.TIMEOUT)
         try:
             outcome = await self._await_outcome(buffer)
             if outcome is not None:
@@ -156,9 +156,8 @@ class Execution:
             raise asyncio.CancelledError from None
         except Exception as error:  # whatever user code raises is the run's outcome
             logger.info("run.failed", exc_info=without(error, self._secrets), extra=self._facts())
-            values = self._recorder.values if self._recorder else None
-            described = describe_error(error, self._secrets)
-            return Outcome(RunStatus.ERROR, ThreadStatus.ERROR, values, error=described, reported=True)
+            values, told = self._recorder.values if self._recorder else None, describe_error(error, self._secrets)
+            return Outcome(RunStatus.ERROR, ThreadStatus.ERROR, values, error=told, reported=True)
 
     async def _look_back(self) -> tuple[Past, bool]:
         """What earlier attempts left: their events, and whether the input is used up."""
