@@ -6,7 +6,7 @@ import logging
 import random
 import sys
 
-from threadline.tests.faults.faults import FAULTS
+from threadline.tests.faults.faults import FAULTS, LOSING, MIXED
 from threadline.tests.faults.report import describe
 from threadline.tests.faults.sitting import LARGE, SMALL, Plan, sit
 
@@ -20,7 +20,9 @@ def main() -> int:
     plan = Plan(
         seed=seed,
         seconds=options.seconds,
-        faults=tuple(options.only or FAULTS),
+        faults=tuple(options.only or (LOSING if options.recovery else MIXED)),
+        rounds=options.recovery,
+        pause=options.pause,
         pace=options.pace,
         clients=options.clients,
         roles=SMALL if options.small else LARGE,
@@ -37,6 +39,10 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, help="which faults come when; printed, else chosen")
     parser.add_argument("--pace", type=float, default=6.0, help="seconds between faults, on average")
     parser.add_argument("--clients", type=int, default=8, help="at the same time")
+    parser.add_argument("--pause", type=float, default=0.5, help="the longest of a client between two runs, in seconds")
+    parser.add_argument(
+        "--recovery", type=int, default=0, metavar="ROUNDS", help="kills in turn, for the time they cost"
+    )
     parser.add_argument("--small", action="store_true", help="one API and two workers, no serve")
     parser.add_argument("--only", action="append", choices=list(FAULTS), help="this fault, and others named so")
     return parser.parse_args()

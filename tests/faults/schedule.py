@@ -16,6 +16,12 @@ class Moment(NamedTuple):
     seed: int
 
 
+def make_rounds(seed: int, rounds: int, faults: Sequence[str]) -> list[Moment]:
+    """Return each fault so many times, round by round; when it comes is left to who plays it."""
+    chance = random.Random(seed)
+    return [Moment(0.0, fault, chance.randrange(2**32)) for _ in range(rounds) for fault in faults]
+
+
 def make_schedule(seed: int, seconds: float, faults: Sequence[str], pace: float) -> list[Moment]:
     """Return the moments of a sitting; `pace` is the mean of the seconds between two.
 

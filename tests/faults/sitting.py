@@ -1,12 +1,9 @@
 """Owns a sitting of the fault laboratory, from an empty folder to a verdict."""
 
-import asyncio
 import json
 import logging
-import random
 import shutil
 import tempfile
-import time
 import warnings
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
@@ -25,11 +22,13 @@ from threadline.tests.faults.clients import Notes
 from threadline.tests.faults.collecting import collect
 from threadline.tests.faults.database import LabDatabase, open_database, small_disk
 from threadline.tests.faults.facts import History
-from threadline.tests.faults.faults import FAULTS, Site
+from threadline.tests.faults.faults import MIXED
 from threadline.tests.faults.load import Load, open_clients, run_calmly
 from threadline.tests.faults.members import open_roster
+from threadline.tests.faults.playing import Journal, play, play_in_turn
 from threadline.tests.faults.recovery import Recovery, measure
-from threadline.tests.faults.schedule import Moment, make_schedule
+from threadline.tests.faults.schedule import Moment, make_rounds, make_schedule
+from threadline.tests.faults.site import Site
 from threadline.tests.laboratory.locks import until
 
 logger = logging.getLogger("faults")
@@ -44,18 +43,20 @@ _IN_FLIGHT = "select count(*) from runs where status in ('pending', 'running')"
 class Plan:
     """What a sitting is to be. `pace` is the mean of the seconds between faults, `guard` what workers do without.
 
+    With `rounds` each fault comes so many times, whenever all have got over the one before, however long it takes.
     With `moments` these are the faults, instead of what the seed says.
     """
 
     seed: int
     seconds: float
-    faults: Sequence[str] = tuple(FAULTS)
+    faults: Sequence[str] = MIXED
     pace: float = 6.0
     clients: int = 8
     pause: float = 0.5
     roles: Sequence[tuple[str, int]] = LARGE
     crowds: float = 0.08
     guard: str = ""
+    rounds: int = 0
     moments: Sequence[Moment] = ()
     patience: float = 240.0  # seconds for what is under way in the end
 
@@ -100,11 +101,15 @@ async def _sit(plan: Plan, folder: Path) -> Sitting:
         async with _open_site(plan, folder, disk, notes) as site:
             left_out = [fault for fault in plan.faults if disk is None and fault == "the disk full"]
             faults = [fault for fault in plan.faults if fault not in left_out]
-            schedule = plan.moments or make_schedule(plan.seed, plan.seconds, faults, plan.pace)
+            schedule = plan.moments or _schedule(plan, faults)
             calm = await run_calmly(site.clients.http)
             load = Load(site.clients, notes, plan.seed, plan.crowds)
             load.start(plan.clients, plan.pause)
-            times = await _play(site, schedule, plan.seconds, folder / "journal")
+            journal = Journal(folder / "journal")
+            if plan.rounds:
+                await play_in_turn(site, schedule, journal)
+            else:
+                await play(site, schedule, plan.seconds, journal)
             site.roster.heal()
             await site.roster.start()
             late = await load.stop(plan.patience)
@@ -114,7 +119,7 @@ async def _sit(plan: Plan, folder: Path) -> Sitting:
             violations += [Violation("a client is told nothing that is not so", each) for each in notes.refused]
             violations += [Violation("a client comes to its end", each) for each in late]
             recoveries = measure(history, site.losses, site.database.outages)
-            return Sitting(plan, folder, history, violations, recoveries, notes, times, left_out)
+            return Sitting(plan, folder, history, violations, recoveries, notes, journal.times, left_out)
 
 
 @asynccontextmanager
@@ -134,32 +139,10 @@ def _write_project(folder: Path) -> None:
     (folder / "langgraph.json").write_text(json.dumps({"graphs": served, "env": environment}))
 
 
-async def _play(site: Site, schedule: Sequence[Moment], seconds: float, journal: Path) -> Counter[str]:
-    """Let each fault come when it is due, whatever became of those before, and return how often each did."""
-    began = time.monotonic()
-    times: Counter[str] = Counter()
-
-    async def play(moment: Moment) -> None:
-        await asyncio.sleep(max(0.0, began + moment.due - time.monotonic()))
-        _write(journal, f"{time.monotonic() - began:7.2f}  {moment.fault}")
-        try:
-            said = await FAULTS[moment.fault](site, random.Random(moment.seed))
-            times[moment.fault] += 1
-        except psycopg.Error as error:  # what it would have asked of the database has to be left
-            said = f"could not be done: {error}"
-        _write(journal, f"{time.monotonic() - began:7.2f}  {moment.fault}: {said}")
-
-    async with asyncio.TaskGroup() as group:
-        for moment in schedule:
-            group.create_task(play(moment), name=moment.fault)
-        group.create_task(asyncio.sleep(seconds))
-    return times
-
-
-def _write(journal: Path, line: str) -> None:
-    logger.info(line)
-    with journal.open("a") as file:
-        file.write(f"{line}\n")
+def _schedule(plan: Plan, faults: Sequence[str]) -> list[Moment]:
+    if plan.rounds:
+        return make_rounds(plan.seed, plan.rounds, faults)
+    return make_schedule(plan.seed, plan.seconds, faults, plan.pace)
 
 
 async def _settle(database: LabDatabase) -> None:
