@@ -193,4 +193,5 @@ def _engine_settings(settings: Settings, *, executes: bool) -> EngineSettings:
         max_pending_runs=settings.api.max_pending_runs,
         tracing=settings.tracing,
         trace_spool=trace_folder(settings),
+        keep=settings.keep,
     )

@@ -24,12 +24,14 @@ from threadline.checkpoints.pool import Database, Pool, open_pool
 from threadline.checkpoints.saver import ThreadSaver
 from threadline.checkpoints.writer import Committed, GroupWriter
 from threadline.graphs.registry import Registry
+from threadline.keeping import KeepSettings
 from threadline.runs.admission import Admission
 from threadline.runs.assistants import Assistants
 from threadline.runs.background import run_tasks, watch
 from threadline.runs.blueprints import Blueprints
 from threadline.runs.crons import Crons
 from threadline.runs.endings import Endings
+from threadline.runs.expiry import Expiry
 from threadline.runs.heads import Placed
 from threadline.runs.hints import Hint, Hints
 from threadline.runs.item_store import ItemSettings, ItemStore
@@ -54,8 +56,6 @@ from threadline.settings import TracingSettings
 
 logger = logging.getLogger("threadline.engine")
 
-LINGER = timedelta(minutes=5)  # how long the thread of a finished stateless run stays for its waiters
-
 
 class EngineFailed(Exception):
     """A background task of the engine died, which must not look like an orderly stop."""
@@ -79,6 +79,7 @@ class EngineSettings:
     webhooks: WebhookPolicy = field(default_factory=WebhookPolicy)
     lifetimes: ThreadLifetimes = field(default_factory=ThreadLifetimes)
     items: ItemSettings = field(default_factory=ItemSettings)
+    keep: KeepSettings = field(default_factory=KeepSettings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +100,7 @@ class Engine:
     crons: Crons
     blueprints: Blueprints
     retention: Retention
+    expiry: Expiry
     items: Items
     worker: Worker
 
@@ -148,11 +150,12 @@ class _Parts:
         self.tracing = Tracing(settings.tracing, settings.trace_spool)
         self.tails = Tails(pool, settings.poll)
         self.hints = Hints(database, self.process_id, self._take_hint, self._look_at_everything)
-        self.writer = GroupWriter(database, self._take_commits, linger=LINGER)
+        self.writer = GroupWriter(database, self._take_commits, linger=settings.keep.stateless)
         self.assistants = Assistants(pool, registry)
         self.threads = Threads(pool, self._announce)
         self.retention = Retention(pool, settings.lifetimes, self._announce)
-        self._endings = Endings(pool, registry, self._serializers, self._announce, LINGER)
+        self.expiry = Expiry(pool, settings.keep)
+        self._endings = Endings(pool, registry, self._serializers, self._announce, settings.keep.stateless)
         self.worker = self._make_worker()
         self._takeover = self._make_takeover()
         executor = self.worker if settings.executes else None
@@ -198,6 +201,7 @@ class _Parts:
             Crons(self._pool, self._announce_crons),
             Blueprints(self._registry, self.store),
             self.retention,
+            self.expiry,
             Items(self.store),
             self.worker,
         )
@@ -211,7 +215,7 @@ class _Parts:
             work["worker/cancel"] = self.worker.cancel_for_ever()
             work["takeover"] = self._takeover.watch_for_ever()
             work["scheduler"] = self.scheduler.fire_for_ever()
-            work["sweep"] = Sweep(self._pool).sweep_for_ever()
+            work["sweep"] = Sweep(self._pool, self.expiry).sweep_for_ever()
             work["retention"] = self.retention.sweep_for_ever()
             work["items"] = self.store.sweep_for_ever()
         return work

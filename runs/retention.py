@@ -18,13 +18,13 @@ from threadline.checkpoints.pool import Pool
 from threadline.checkpoints.statements import load_statements
 from threadline.runs.callers import clear_thread
 from threadline.runs.errors import ThreadNotFound
+from threadline.runs.expiry import prune_checkpoints
 from threadline.runs.model import Ttl, TtlStrategy
 
 logger = logging.getLogger("threadline.retention")
 
 _SQL = load_statements("threadline.runs", "retention.sql")
 _SWEEP = load_statements("threadline.runs", "sweep.sql")
-_SAVER = load_statements("threadline.checkpoints", "saver.sql")
 
 BATCH = 100  # threads in one transaction
 
@@ -142,7 +142,5 @@ async def _remove(connection: AsyncConnection[Any], thread_ids: Sequence[UUID], 
     if strategy is TtlStrategy.DELETE:
         await connection.execute(_SWEEP["delete_threads"], {"thread_ids": thread_ids})
         return
-    await connection.execute(_SQL["prune_checkpoints"], {"thread_ids": thread_ids})
-    names = [str(thread_id) for thread_id in thread_ids]
-    await connection.execute(_SAVER["delete_orphaned_blobs"], {"thread_id": names})
+    await prune_checkpoints(connection, thread_ids)
     await connection.execute(_SQL["trim"], {"thread_ids": thread_ids})

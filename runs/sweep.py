@@ -9,6 +9,7 @@ from psycopg_pool import PoolTimeout
 
 from threadline.checkpoints.pool import Pool
 from threadline.checkpoints.statements import load_statements
+from threadline.runs.expiry import Expiry
 
 logger = logging.getLogger("threadline.sweep")
 
@@ -20,6 +21,7 @@ _LEFTOVERS = (_LEASE["forget_dead"], _LEASE["forget_writers"], _ENDINGS["forget_
 
 EVERY = 10.0  # seconds
 BATCH = 500  # threads in one transaction
+SHARE = 5.0  # seconds of these that clearing away what is old may take, so that a backlog leaves room for the rest
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +29,7 @@ class Sweep:
     """Sweeps now and then, until nothing is left to sweep; processes that sweep at once take different threads."""
 
     pool: Pool
+    expiry: Expiry
 
     async def sweep_for_ever(self) -> None:
         """Sweep every few seconds."""
@@ -38,12 +41,13 @@ class Sweep:
                 logger.warning("sweep.retry", extra={"error": repr(error)})
 
     async def sweep(self) -> None:
-        """Delete the threads of stateless runs whose time is over, and rows of the long dead."""
+        """Delete what nobody needs: threads of stateless runs, rows of the long dead, what runs left too long ago."""
         while await self._sweep_threads() == BATCH:
             continue  # there may be more
         async with self.pool.connection() as connection:
             for statement in _LEFTOVERS:
                 await connection.execute(statement)
+        await self.expiry.expire(SHARE)
 
     async def _sweep_threads(self) -> int:
         async with self.pool.connection() as connection, connection.transaction():
