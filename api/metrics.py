@@ -49,7 +49,7 @@ def _as_json(load: Load, engine: Engine) -> dict[str, object]:
         },
         "workers": {"max": worker.places, "active": worker.places - worker.room, "available": worker.room},
         "processes": load.processes,
-        "removed": {kind: engine.expiry.removed[kind] for kind in REMOVED},
+        "removed": {kind: engine.retention.expiry.removed[kind] for kind in REMOVED},
     }
 
 
@@ -66,7 +66,8 @@ def _as_text(load: Load, engine: Engine) -> str:
         ("threadline_processes", "Processes with a valid lease.", load.processes),
     )
     counters = (
-        (f"threadline_removed_{kind}_total", told, engine.expiry.removed[kind]) for kind, told in REMOVED.items()
+        (f"threadline_removed_{kind}_total", told, engine.retention.expiry.removed[kind])
+        for kind, told in REMOVED.items()
     )
     return _lines("gauge", gauges) + _lines("counter", counters)
 

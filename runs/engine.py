@@ -34,6 +34,7 @@ from threadline.runs.endings import Endings
 from threadline.runs.expiry import Expiry
 from threadline.runs.heads import Placed
 from threadline.runs.hints import Hint, Hints
+from threadline.runs.idempotency import Keys
 from threadline.runs.item_store import ItemSettings, ItemStore
 from threadline.runs.items import Items
 from threadline.runs.lease import hold_lease
@@ -100,9 +101,9 @@ class Engine:
     crons: Crons
     blueprints: Blueprints
     retention: Retention
-    expiry: Expiry
     items: Items
     worker: Worker
+    keys: Keys
 
 
 @asynccontextmanager
@@ -153,8 +154,7 @@ class _Parts:
         self.writer = GroupWriter(database, self._take_commits, linger=settings.keep.stateless)
         self.assistants = Assistants(pool, registry)
         self.threads = Threads(pool, self._announce)
-        self.retention = Retention(pool, settings.lifetimes, self._announce)
-        self.expiry = Expiry(pool, settings.keep)
+        self.retention = Retention(pool, settings.lifetimes, self._announce, Expiry(pool, settings.keep))
         self._endings = Endings(pool, registry, self._serializers, self._announce, settings.keep.stateless)
         self.worker = self._make_worker()
         self._takeover = self._make_takeover()
@@ -201,9 +201,9 @@ class _Parts:
             Crons(self._pool, self._announce_crons),
             Blueprints(self._registry, self.store),
             self.retention,
-            self.expiry,
             Items(self.store),
             self.worker,
+            Keys(self._pool),
         )
 
     def background(self) -> dict[str, Coroutine[Any, Any, None]]:
@@ -215,7 +215,7 @@ class _Parts:
             work["worker/cancel"] = self.worker.cancel_for_ever()
             work["takeover"] = self._takeover.watch_for_ever()
             work["scheduler"] = self.scheduler.fire_for_ever()
-            work["sweep"] = Sweep(self._pool, self.expiry).sweep_for_ever()
+            work["sweep"] = Sweep(self._pool, self.retention.expiry).sweep_for_ever()
             work["retention"] = self.retention.sweep_for_ever()
             work["items"] = self.store.sweep_for_ever()
         return work

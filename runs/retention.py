@@ -18,7 +18,7 @@ from threadline.checkpoints.pool import Pool
 from threadline.checkpoints.statements import load_statements
 from threadline.runs.callers import clear_thread
 from threadline.runs.errors import ThreadNotFound
-from threadline.runs.expiry import prune_checkpoints
+from threadline.runs.expiry import Expiry, prune_checkpoints
 from threadline.runs.model import Ttl, TtlStrategy
 
 logger = logging.getLogger("threadline.retention")
@@ -40,11 +40,13 @@ class ThreadLifetimes:
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """Removes what is not kept, under the heads of its threads. `announce` tells the streams of a thread."""
+    """Removes what is not kept, under the heads of its threads. `announce` tells the streams of a thread; `expiry`
+    is about its ended runs."""
 
     pool: Pool
     lifetimes: ThreadLifetimes
     announce: Callable[[UUID], None]
+    expiry: Expiry
 
     async def set_default(self) -> None:
         """Make what langgraph.json says of the time to live hold for threads from now on."""

@@ -1,4 +1,4 @@
-"""Owns clearing away what nobody needs any more: threads of stateless runs, rows of the long dead."""
+"""Owns clearing away what nobody needs any more: threads of stateless runs, old keys, rows of the long dead."""
 
 import asyncio
 import logging
@@ -10,6 +10,7 @@ from psycopg_pool import PoolTimeout
 from threadline.checkpoints.pool import Pool
 from threadline.checkpoints.statements import load_statements
 from threadline.runs.expiry import Expiry
+from threadline.runs.idempotency import forget_keys
 
 logger = logging.getLogger("threadline.sweep")
 
@@ -41,12 +42,13 @@ class Sweep:
                 logger.warning("sweep.retry", extra={"error": repr(error)})
 
     async def sweep(self) -> None:
-        """Delete what nobody needs: threads of stateless runs, rows of the long dead, what runs left too long ago."""
+        """Delete what nobody needs: stateless threads, old keys, rows of the long dead, what runs left too long ago."""
         while await self._sweep_threads() == BATCH:
             continue  # there may be more
         async with self.pool.connection() as connection:
             for statement in _LEFTOVERS:
                 await connection.execute(statement)
+        await forget_keys(self.pool)
         await self.expiry.expire(SHARE)
 
     async def _sweep_threads(self) -> int:
