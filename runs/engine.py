@@ -28,6 +28,7 @@ from threadline.runs.admission import Admission
 from threadline.runs.assistants import Assistants
 from threadline.runs.background import run_tasks, watch
 from threadline.runs.blueprints import Blueprints
+from threadline.runs.courier import Courier
 from threadline.runs.crons import Crons
 from threadline.runs.endings import Endings
 from threadline.runs.heads import Placed
@@ -40,8 +41,9 @@ from threadline.runs.queue import Queue
 from threadline.runs.retention import Retention, ThreadLifetimes
 from threadline.runs.scheduler import Scheduler
 from threadline.runs.serializers import Serializers
+from threadline.runs.signatures import Signer
 from threadline.runs.states import States
-from threadline.runs.sweep import Sweep
+from threadline.runs.sweep import Keeping, Sweep
 from threadline.runs.tails import Tails
 from threadline.runs.takeover import Takeover
 from threadline.runs.threads import Threads
@@ -77,6 +79,8 @@ class EngineSettings:
     tracing: TracingSettings = field(default_factory=TracingSettings)
     trace_spool: Path = Path(".threadline/traces")  # folder for traces that could not be sent
     webhooks: WebhookPolicy = field(default_factory=WebhookPolicy)
+    signer: Signer = field(default_factory=Signer)
+    keeping: Keeping = field(default_factory=Keeping)
     lifetimes: ThreadLifetimes = field(default_factory=ThreadLifetimes)
     items: ItemSettings = field(default_factory=ItemSettings)
 
@@ -157,10 +161,10 @@ class _Parts:
         self._takeover = self._make_takeover()
         executor = self.worker if settings.executes else None
         self.admission = Admission(database, self.process_id, executor, lambda row: self.tails.publish([row]))
-        self.webhooks = Webhooks(pool, settings.webhooks, settings.poll)
+        self.webhooks = Webhooks(pool, Courier(settings.webhooks, settings.signer), settings.poll)
         policy, limit = settings.webhooks, settings.max_pending_runs
         self.queue = Queue(pool, self.admission, self.hints, self.tails, max_pending=limit, webhook_policy=policy)
-        self.scheduler = Scheduler(pool, self.assistants, settings.poll, self._take_fired)
+        self.scheduler = Scheduler(pool, self.assistants, settings.poll, self.queue.check_limit, self._take_fired)
         self.queue.on_pending, self.queue.on_cancel = self.worker.wake, self.worker.look_for_cancels
 
     def _make_worker(self) -> Worker:
@@ -211,7 +215,7 @@ class _Parts:
             work["worker/cancel"] = self.worker.cancel_for_ever()
             work["takeover"] = self._takeover.watch_for_ever()
             work["scheduler"] = self.scheduler.fire_for_ever()
-            work["sweep"] = Sweep(self._pool).sweep_for_ever()
+            work["sweep"] = Sweep(self._pool, self._settings.keeping).sweep_for_ever()
             work["retention"] = self.retention.sweep_for_ever()
             work["items"] = self.store.sweep_for_ever()
         return work

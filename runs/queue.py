@@ -57,7 +57,7 @@ class Queue:
         Raises ThreadNotFound, ThreadBusy (strategy reject), TooManyPending, RefusedWebhook, TypeError for an input
         without a JSON form.
         """
-        await self._check_limit()
+        await self.check_limit()
         if request.webhook is not None:
             await self._webhook_policy.check(request.webhook)
         if (caller := current_caller()) is not None:
@@ -77,7 +77,8 @@ class Queue:
             self._hints.announce(threads=[run.thread_id])
         return run
 
-    async def _check_limit(self) -> None:
+    async def check_limit(self) -> None:
+        """Raise TooManyPending when no more runs may wait."""
         if monotonic() - self._counted_at > COUNT_EVERY and not self._counting.locked():
             async with self._counting, self._pool.connection() as connection:
                 cursor = await connection.execute(_SQL["count_pending"])
