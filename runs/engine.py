@@ -28,11 +28,11 @@ from threadline.runs.admission import Admission
 from threadline.runs.assistants import Assistants
 from threadline.runs.background import run_tasks, watch
 from threadline.runs.blueprints import Blueprints
-from threadline.runs.courier import Courier
 from threadline.runs.crons import Crons
 from threadline.runs.endings import Endings
 from threadline.runs.heads import Placed
 from threadline.runs.hints import Hint, Hints
+from threadline.runs.idempotency import Keys
 from threadline.runs.item_store import ItemSettings, ItemStore
 from threadline.runs.items import Items
 from threadline.runs.lease import hold_lease
@@ -49,7 +49,7 @@ from threadline.runs.takeover import Takeover
 from threadline.runs.threads import Threads
 from threadline.runs.tracing import Tracing
 from threadline.runs.webhook_policy import WebhookPolicy
-from threadline.runs.webhooks import Webhooks
+from threadline.runs.webhooks import Webhooks, make_webhooks
 from threadline.runs.worker import Worker, WorkerLimits
 from threadline.runs.workshop import Workshop
 from threadline.settings import TracingSettings
@@ -105,6 +105,7 @@ class Engine:
     retention: Retention
     items: Items
     worker: Worker
+    keys: Keys
 
 
 @asynccontextmanager
@@ -161,7 +162,7 @@ class _Parts:
         self._takeover = self._make_takeover()
         executor = self.worker if settings.executes else None
         self.admission = Admission(database, self.process_id, executor, lambda row: self.tails.publish([row]))
-        self.webhooks = Webhooks(pool, Courier(settings.webhooks, settings.signer), settings.poll)
+        self.webhooks = make_webhooks(pool, settings.webhooks, settings.signer, settings.poll)
         policy, limit = settings.webhooks, settings.max_pending_runs
         self.queue = Queue(pool, self.admission, self.hints, self.tails, max_pending=limit, webhook_policy=policy)
         self.scheduler = Scheduler(pool, self.assistants, settings.poll, self.queue.check_limit, self._take_fired)
@@ -204,6 +205,7 @@ class _Parts:
             self.retention,
             Items(self.store),
             self.worker,
+            Keys(self._pool),
         )
 
     def background(self) -> dict[str, Coroutine[Any, Any, None]]:

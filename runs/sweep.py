@@ -1,4 +1,4 @@
-"""Owns clearing away what nobody needs any more: threads of stateless runs, what is settled, the long dead."""
+"""Owns clearing away what nobody needs: threads of stateless runs, old keys, what is settled, the long dead."""
 
 import asyncio
 import logging
@@ -11,6 +11,7 @@ from psycopg_pool import PoolTimeout
 
 from threadline.checkpoints.pool import Pool
 from threadline.checkpoints.statements import load_statements
+from threadline.runs.idempotency import forget_keys
 
 logger = logging.getLogger("threadline.sweep")
 
@@ -49,12 +50,13 @@ class Sweep:
                 logger.warning("sweep.retry", extra={"error": repr(error)})
 
     async def sweep(self) -> None:
-        """Delete the threads of stateless runs whose time is over, and rows of the long dead."""
+        """Delete the threads of stateless runs whose time is over, such keys, and rows of the long dead."""
         while await self._sweep_threads() == BATCH:
             continue  # there may be more
         async with self.pool.connection() as connection:
             for statement in _LEFTOVERS:
                 await connection.execute(statement)
+        await forget_keys(self.pool)
         for statement in _OUTBOXES.values():
             while await self._forget(statement) == BATCH:
                 continue  # there may be more

@@ -27,6 +27,7 @@ from threadline.runs.deliveries import Deliveries
 from threadline.runs.encoding import encode
 from threadline.runs.model import JsonObject
 from threadline.runs.secrets import shown_kwargs
+from threadline.runs.signatures import Signer
 from threadline.runs.webhook_policy import RefusedWebhook, WebhookPolicy
 
 logger = logging.getLogger("threadline.webhooks")
@@ -160,6 +161,11 @@ class Webhooks:
         parameters = {"delivery_id": owed.delivery_id, "attempts": owed.attempts, **more}
         async with self.pool.connection() as connection:
             await connection.execute(_SQL[statement], parameters)
+
+
+def make_webhooks(pool: Pool, policy: WebhookPolicy, signer: Signer, poll: timedelta) -> Webhooks:
+    """Return what delivers the webhooks of a process, which may serve those to paths later."""
+    return Webhooks(pool, Courier(policy, signer), poll)
 
 
 def pause(tries: int, retry_after: float | None) -> float:
