@@ -50,6 +50,8 @@ def _as_json(load: Load, engine: Engine) -> dict[str, object]:
         "workers": {"max": worker.places, "active": worker.places - worker.room, "available": worker.room},
         "processes": load.processes,
         "removed": {kind: engine.retention.expiry.removed[kind] for kind in REMOVED},
+        "webhooks": {"n_pending": load.webhooks_pending, "n_dead": load.webhooks_dead},
+        "cron_fires": {"n_pending": load.cron_fires_pending, "n_dead": load.cron_fires_dead},
     }
 
 
@@ -64,11 +66,13 @@ def _as_text(load: Load, engine: Engine) -> str:
         ("lg_api_workers_active", "Places for runs in this process that are taken.", worker.places - worker.room),
         ("lg_api_workers_available", "Places for runs in this process that are free.", worker.room),
         ("threadline_processes", "Processes with a valid lease.", load.processes),
+        ("threadline_webhooks_pending", "Webhooks that are owed.", load.webhooks_pending),
+        ("threadline_webhooks_dead", "Webhooks that were given up.", load.webhooks_dead),
+        ("threadline_cron_fires_pending", "Moments of crons whose run is tried again.", load.cron_fires_pending),
+        ("threadline_cron_fires_dead", "Moments of crons that were given up.", load.cron_fires_dead),
     )
-    counters = (
-        (f"threadline_removed_{kind}_total", told, engine.retention.expiry.removed[kind])
-        for kind, told in REMOVED.items()
-    )
+    removed = engine.retention.expiry.removed
+    counters = ((f"threadline_removed_{kind}_total", told, removed[kind]) for kind, told in REMOVED.items())
     return _lines("gauge", gauges) + _lines("counter", counters)
 
 

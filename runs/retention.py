@@ -16,7 +16,9 @@ from psycopg_pool import PoolTimeout
 
 from threadline.checkpoints.pool import Pool
 from threadline.checkpoints.statements import load_statements
+from threadline.keeping import KeepSettings
 from threadline.runs.callers import clear_thread
+from threadline.runs.deliveries import disown_deliveries
 from threadline.runs.errors import ThreadNotFound
 from threadline.runs.expiry import Expiry, prune_checkpoints
 from threadline.runs.model import Ttl, TtlStrategy
@@ -137,12 +139,20 @@ class Retention:
             self.announce(thread_id)
 
 
+def make_retention(
+    pool: Pool, lifetimes: ThreadLifetimes, keep: KeepSettings, announce: Callable[[UUID], None]
+) -> Retention:
+    """Return what keeps whole threads as `lifetimes` says, and what their ended runs left as `keep` does."""
+    return Retention(pool, lifetimes, announce, Expiry(pool, keep))
+
+
 async def _remove(connection: AsyncConnection[Any], thread_ids: Sequence[UUID], strategy: TtlStrategy) -> None:
     """Behind the heads of these threads, in their transaction."""
     if not thread_ids:
         return
     if strategy is TtlStrategy.DELETE:
         await connection.execute(_SWEEP["delete_threads"], {"thread_ids": thread_ids})
+        await disown_deliveries(connection, thread_ids)
         return
     await prune_checkpoints(connection, thread_ids)
     await connection.execute(_SQL["trim"], {"thread_ids": thread_ids})

@@ -62,7 +62,7 @@ async def test_without_a_policy_everything_stays(lab: Laboratory) -> None:
     engine = await lab.open()
     run = await finish(lab, engine)
     before = [await lab.log_rows(run.thread_id), await lab.rows("select * from runs")]
-    await Sweep(engine.pool, engine.retention.expiry).sweep()
+    await Sweep(engine.pool, expiry=engine.retention.expiry).sweep()
     assert [await lab.log_rows(run.thread_id), await lab.rows("select * from runs")] == before
     assert not +engine.retention.expiry.removed
 
@@ -81,7 +81,7 @@ async def test_a_sweep_applies_what_was_set_and_tells_how_much_went(
         )
     events = len(await lab.log(old.thread_id)) + len(await lab.log(middle.thread_id))
     caplog.set_level("INFO", "threadline.expiry")
-    await Sweep(engine.pool, engine.retention.expiry).sweep()
+    await Sweep(engine.pool, expiry=engine.retention.expiry).sweep()
     assert [await logged(lab, run) > 0 for run in (old, middle, young)] == [False, False, True]
     assert [await lab.status(run) for run in (old, middle, young)] == [None, "success", "success"]
     removed = engine.retention.expiry.removed

@@ -279,7 +279,7 @@ async def test_the_thread_of_a_stateless_run_is_swept(world: World) -> None:
         ).fetchone()
         assert row == (True,)
         connection.execute("update threads set expires_at = clock_timestamp() where hidden")
-        await Sweep(world.engine.pool, world.engine.retention.expiry).sweep()
+        await Sweep(world.engine.pool).sweep()
         for table in ("threads", "thread_heads", "runs", "run_events", "checkpoints", "checkpoint_blobs"):
             rows = connection.execute(f"select distinct thread_id::text from {table}").fetchall()
             assert rows == [(str(kept.thread_id),)]
