@@ -6,6 +6,7 @@ VENV ?= .venv
 DOCS ?=
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
+FAULTS_ARGS ?=
 
 BIN := $(VENV)/bin
 UV := $(or $(shell command -v uv 2>/dev/null),$(BIN)/uv)
@@ -47,6 +48,10 @@ test: $(INSTALLED) ## run the tests; PYTEST_ARGS='-k name' for some of them
 test-slow: $(INSTALLED) reference ## run the tests that take minutes or many processes
 	$(BIN)/pytest -m slow -o faulthandler_timeout=900 $(PYTEST_ARGS)
 
+.PHONY: test-programs
+test-programs: $(INSTALLED) ## run those slow tests that start whole programs, as CI does
+	$(BIN)/pytest -n 2 -m slow tests/commands tests/process $(PYTEST_ARGS)
+
 .PHONY: test-all-pythons
 test-all-pythons: ## run the tests on each supported Python of this machine, each in its own environment
 	@for version in 3.11 3.12 3.13; do \
@@ -77,6 +82,10 @@ fix: $(INSTALLED) ## format, and mend what the linter can mend
 .PHONY: bench
 bench: $(INSTALLED) ## measure against the official saver in one sitting; BENCH_ARGS='--rounds 3' and others
 	$(BIN)/python bench/run.py $(BENCH_ARGS)
+
+.PHONY: faults
+faults: $(INSTALLED) ## kill, cut and stop everything under load for ten minutes, and judge; FAULTS_ARGS='--seconds 60 --seed 7'
+	@exec $(BIN)/python -m threadline.tests.faults $(FAULTS_ARGS)
 
 .PHONY: lock
 lock: $(UV) ## resolve pyproject.toml anew into requirements/

@@ -16,6 +16,7 @@ from threadline.environment import (
     AesKey,
     Certificates,
     Count,
+    Days,
     Delay,
     EncryptionKeys,
     Environment,
@@ -32,16 +33,19 @@ from threadline.environment import (
     Section,
     SettingsError,
     Share,
+    SigningKeys,
     Source,
     Words,
     read_env_file,
     variables,
 )
+from threadline.keeping import KeepSettings
 
 __all__ = [
     "ApiSettings",
     "DatabaseSettings",
     "FetchSettings",
+    "KeepSettings",
     "ModelSettings",
     "ServerSettings",
     "Settings",
@@ -189,10 +193,16 @@ class FetchSettings(Section):
 
 
 class WebhookSettings(Section):
-    """Where webhooks may go."""
+    """Where webhooks may go, what they are signed with, and for how long it can be read what became of them."""
 
     # Off: whoever may start a run could call what listens on this machine.
     allow_loopback: Annotated[Flag, variables("THREADLINE_WEBHOOK_ALLOW_LOOPBACK")] = False
+    # Several, while receivers move from one to the next: each signs. Unset, nothing is signed.
+    secrets: Annotated[SigningKeys, variables("THREADLINE_WEBHOOK_SECRET")] = ()
+    # Long enough for "did you get it?"; each holds a copy of what the run left. Fires of crons, too.
+    settled_days: Annotated[Days, variables("THREADLINE_SETTLED_DAYS")] = 7
+    # What was given up waits for a person, who may be on holiday.
+    dead_days: Annotated[Days, variables("THREADLINE_DEAD_DAYS")] = 30
 
 
 class TracingSettings(Section):
@@ -238,6 +248,7 @@ class Settings:
     fetch: FetchSettings = field(default_factory=FetchSettings)
     webhooks: WebhookSettings = field(default_factory=WebhookSettings)
     tracing: TracingSettings = field(default_factory=TracingSettings)
+    keep: KeepSettings = field(default_factory=KeepSettings)
 
 
 def load_settings(
@@ -273,6 +284,7 @@ def load_settings(
         fetch=environment.read(FetchSettings),
         webhooks=environment.read(WebhookSettings),
         tracing=environment.read(TracingSettings),
+        keep=environment.read(KeepSettings),
     )
     environment.reject_misspelt()
     if environment.problems:

@@ -1,11 +1,11 @@
 """Owns connections to Postgres: how they are opened, named and checked; who uses them is the callers' affair."""
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from select import POLLIN, poll
 from time import monotonic
-from typing import Any
+from typing import Any, Protocol
 from weakref import WeakKeyDictionary
 
 from psycopg import AsyncConnection, Error
@@ -14,7 +14,15 @@ from psycopg_pool import AsyncConnectionPool
 
 from threadline.checkpoints.vault import PLAIN, Vault
 
-Pool = AsyncConnectionPool[AsyncConnection[TupleRow]]
+
+class Connections(Protocol):
+    """What gives connections: a pool, or a transaction that gives everybody its own."""
+
+    vault: Vault
+
+    def connection(self) -> AbstractAsyncContextManager[AsyncConnection[TupleRow]]:
+        """Have a connection for the length of a block."""
+
 
 IDLE_SECONDS = 20.0  # after which a connection has to prove that it lives
 # The library doubles the pause between attempts to connect, without end: an outage would last twice as long.
@@ -90,6 +98,8 @@ class CheckedPool(AsyncConnectionPool[AsyncConnection[TupleRow]]):
             await connection.close()
             await self.putconn(connection)  # which replaces it in the background
 
+
+Pool = CheckedPool
 
 _last_used: WeakKeyDictionary[AsyncConnection[Any], float] = WeakKeyDictionary()
 

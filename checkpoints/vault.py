@@ -7,6 +7,9 @@ is the vault that leaves data as it is; which values go through it, and under wh
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol, cast
 
+from psycopg import AsyncConnection
+from psycopg_pool import AsyncConnectionPool
+
 
 class Place(NamedTuple):
     """Where a value is stored: what is sealed for one place cannot be opened at another."""
@@ -103,5 +106,13 @@ PLAIN: Vault = PlainVault()
 
 
 def vault_of(source: object) -> Vault:
-    """Return the vault of a pool or a connection of ours; what somebody else opened has none."""
-    return cast(Vault, getattr(source, "vault", PLAIN))
+    """Return the vault of a pool, a transaction or a connection of ours; a driver's own, opened elsewhere, has none.
+
+    Raises TypeError for anything else: nothing is stored in plain text by mistake.
+    """
+    vault = getattr(source, "vault", None)
+    if vault is not None:
+        return cast(Vault, vault)
+    if isinstance(source, AsyncConnection | AsyncConnectionPool):
+        return PLAIN
+    raise TypeError(f"{type(source).__name__} does not say how what is stored is sealed")

@@ -5,7 +5,7 @@ from uuid import UUID
 
 from psycopg.rows import dict_row
 
-from threadline.checkpoints.pool import Pool
+from threadline.checkpoints.pool import Connections
 from threadline.checkpoints.rewriting import seal_copy
 from threadline.checkpoints.statements import load_statements
 from threadline.runs.errors import ThreadNotFound
@@ -14,7 +14,7 @@ from threadline.runs.model import JsonObject
 _SQL = load_statements("threadline.runs", "copies.sql")
 
 
-async def copy_thread(pool: Pool, source: UUID, target: UUID, labels: str = "{}") -> None:
+async def copy_thread(pool: Connections, source: UUID, target: UUID, labels: str = "{}") -> None:
     """Make a thread `target` that begins where `source` is; runs and events stay with the source.
 
     `labels` is JSON text that goes over the metadata. Raises ThreadNotFound.
@@ -32,8 +32,8 @@ async def copy_thread(pool: Pool, source: UUID, target: UUID, labels: str = "{}"
         await seal_copy(connection, source, target)
 
 
-async def measure_thread(pool: Pool, thread_id: UUID) -> JsonObject:
-    """Return the bytes that the thread's checkpoints, values and pending writes take. Raises ThreadNotFound."""
+async def measure_thread(pool: Connections, thread_id: UUID) -> JsonObject:
+    """Return the bytes that all rows of the thread take, by what they are. Raises ThreadNotFound."""
     async with pool.connection() as connection, connection.cursor(row_factory=dict_row) as cursor:
         await cursor.execute(_SQL["measure"], {"thread_id": thread_id})
         measured = await cursor.fetchone()

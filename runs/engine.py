@@ -25,6 +25,7 @@ from threadline.checkpoints.pool import Database, Pool, open_pool
 from threadline.checkpoints.saver import ThreadSaver
 from threadline.checkpoints.writer import Committed, GroupWriter
 from threadline.graphs.registry import Registry
+from threadline.keeping import KeepSettings
 from threadline.runs.admission import Admission
 from threadline.runs.assistants import Assistants
 from threadline.runs.background import run_tasks, watch
@@ -33,29 +34,29 @@ from threadline.runs.crons import Crons
 from threadline.runs.endings import Endings
 from threadline.runs.heads import Placed
 from threadline.runs.hints import Hint, Hints
+from threadline.runs.idempotency import Keys
 from threadline.runs.item_store import ItemSettings, ItemStore
 from threadline.runs.items import Items
 from threadline.runs.lease import hold_lease
 from threadline.runs.model import LogRow
 from threadline.runs.queue import Queue
-from threadline.runs.retention import Retention, ThreadLifetimes
+from threadline.runs.retention import Retention, ThreadLifetimes, make_retention
 from threadline.runs.scheduler import Scheduler
 from threadline.runs.serializers import Serializers
+from threadline.runs.signatures import Signer
 from threadline.runs.states import States
-from threadline.runs.sweep import Sweep
+from threadline.runs.sweep import Keeping, Sweep
 from threadline.runs.tails import Tails
 from threadline.runs.takeover import Takeover
 from threadline.runs.threads import Threads
 from threadline.runs.tracing import Tracing
 from threadline.runs.webhook_policy import WebhookPolicy
-from threadline.runs.webhooks import Webhooks
+from threadline.runs.webhooks import Webhooks, make_webhooks
 from threadline.runs.worker import Worker, WorkerLimits
 from threadline.runs.workshop import Workshop
 from threadline.settings import TracingSettings
 
 logger = logging.getLogger("threadline.engine")
-
-LINGER = timedelta(minutes=5)  # how long the thread of a finished stateless run stays for its waiters
 
 
 class EngineFailed(Exception):
@@ -78,8 +79,11 @@ class EngineSettings:
     tracing: TracingSettings = field(default_factory=TracingSettings)
     trace_spool: Path = Path(".threadline/traces")  # folder for traces that could not be sent
     webhooks: WebhookPolicy = field(default_factory=WebhookPolicy)
+    signer: Signer = field(default_factory=Signer)
+    keeping: Keeping = field(default_factory=Keeping)
     lifetimes: ThreadLifetimes = field(default_factory=ThreadLifetimes)
     items: ItemSettings = field(default_factory=ItemSettings)
+    keep: KeepSettings = field(default_factory=KeepSettings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +106,7 @@ class Engine:
     retention: Retention
     items: Items
     worker: Worker
+    keys: Keys
 
 
 @asynccontextmanager
@@ -151,19 +156,19 @@ class _Parts:
         self.tracing = Tracing(settings.tracing, settings.trace_spool)
         self.tails = Tails(pool, settings.poll)
         self.hints = Hints(database, self.process_id, self._take_hint, self._look_at_everything)
-        self.writer = GroupWriter(database, self._take_commits, linger=LINGER)
+        self.writer = GroupWriter(database, self._take_commits, linger=settings.keep.stateless)
         self.assistants = Assistants(pool, registry)
         self.threads = Threads(pool, self._announce)
-        self.retention = Retention(pool, settings.lifetimes, self._announce)
-        self._endings = Endings(pool, registry, self._serializers, self._announce, LINGER)
+        self.retention = make_retention(pool, settings.lifetimes, settings.keep, self._announce)
+        self._endings = Endings(pool, registry, self._serializers, self._announce, settings.keep.stateless)
         self.worker = self._make_worker()
         self._takeover = self._make_takeover()
         executor = self.worker if settings.executes else None
         self.admission = Admission(database, self.process_id, executor, lambda row: self.tails.publish([row]))
-        self.webhooks = Webhooks(pool, settings.webhooks, settings.poll)
+        self.webhooks = make_webhooks(pool, settings.webhooks, settings.signer, settings.poll)
         policy, limit = settings.webhooks, settings.max_pending_runs
         self.queue = Queue(pool, self.admission, self.hints, self.tails, max_pending=limit, webhook_policy=policy)
-        self.scheduler = Scheduler(pool, self.assistants, settings.poll, self._take_fired)
+        self.scheduler = Scheduler(pool, self.assistants, settings.poll, self.queue.check_limit, self._take_fired)
         self.queue.on_pending, self.queue.on_cancel = self.worker.wake, self.worker.look_for_cancels
 
     def _make_worker(self) -> Worker:
@@ -203,6 +208,7 @@ class _Parts:
             self.retention,
             Items(self.store),
             self.worker,
+            Keys(self._pool),
         )
 
     def background(self) -> dict[str, Coroutine[Any, Any, None]]:
@@ -214,7 +220,7 @@ class _Parts:
             work["worker/cancel"] = self.worker.cancel_for_ever()
             work["takeover"] = self._takeover.watch_for_ever()
             work["scheduler"] = self.scheduler.fire_for_ever()
-            work["sweep"] = Sweep(self._pool).sweep_for_ever()
+            work["sweep"] = Sweep(self._pool, self._settings.keeping, self.retention.expiry).sweep_for_ever()
             work["retention"] = self.retention.sweep_for_ever()
             work["items"] = self.store.sweep_for_ever()
         return work

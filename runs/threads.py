@@ -6,11 +6,12 @@ from uuid import UUID, uuid4
 
 from psycopg.rows import kwargs_row
 
-from threadline.checkpoints.pool import Pool
+from threadline.checkpoints.pool import Connections
 from threadline.checkpoints.statements import load_statements
 from threadline.checkpoints.vault import Vault, vault_of
 from threadline.runs.callers import clear_thread, permit
 from threadline.runs.copies import copy_thread, measure_thread
+from threadline.runs.deliveries import disown_deliveries
 from threadline.runs.errors import Invalid, ThreadExists, ThreadNotFound
 from threadline.runs.identity import uuid7
 from threadline.runs.metadata import encode_argument, encode_metadata
@@ -60,9 +61,13 @@ def _tell_nobody(thread_id: UUID) -> None:
 class Threads:
     """The threads of one database."""
 
-    def __init__(self, pool: Pool, announce: Callable[[UUID], None] = _tell_nobody) -> None:
+    def __init__(self, pool: Connections, announce: Callable[[UUID], None] = _tell_nobody) -> None:
         self._pool = pool
         self._announce = announce
+
+    def within(self, transaction: Connections) -> "Threads":
+        """Return the same threads for whoever creates some in a transaction of its own."""
+        return Threads(transaction, self._announce)
 
     async def create(
         self,
@@ -112,6 +117,7 @@ class Threads:
             if await cursor.fetchone() is None:
                 raise ThreadNotFound(thread_id)
             await connection.execute(_SQL["delete"], {"thread_id": thread_id})
+            await disown_deliveries(connection, [thread_id])
         self._announce(thread_id)
 
     async def delete_of_assistant(self, assistant_id: UUID) -> int:
@@ -134,6 +140,7 @@ class Threads:
             found = [row[0] for row in await cursor.fetchall()]
             if found:
                 await connection.execute(_SWEEP["delete_threads"], {"thread_ids": found})
+                await disown_deliveries(connection, found)
         return found
 
     async def search(
