@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, NamedTuple, TypeVar
+from typing import Annotated, Literal, NamedTuple, TypeVar
 
 import psycopg
 from dotenv import dotenv_values
@@ -211,6 +211,11 @@ Days = Annotated[int, Field(ge=0, le=36_500), Expects("a whole number of days, 0
 Flag = Annotated[bool, Expects("true or false")]
 Location = Annotated[Path, AfterValidator(Path.expanduser), Expects("a path")]
 Certificates = Annotated[Path, AfterValidator(Path.expanduser), AfterValidator(_certificates), Expects("a path")]
+LogLevel = Annotated[
+    Literal["debug", "info", "warning", "error"],
+    BeforeValidator(lambda value: value.lower() if isinstance(value, str) else value),
+    Expects("debug, info, warning or error"),
+]
 Name = Annotated[str, Field(min_length=1), Expects("a name")]
 Host = Annotated[str, Field(pattern=r"^[^\s/]+$"), Expects("a host name or an address, without scheme or port")]
 Port = Annotated[int, Field(ge=0, le=65535), Expects("a port from 0 to 65535")]

@@ -8,9 +8,9 @@ from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
-from pydantic import BeforeValidator, model_validator
+from pydantic import model_validator
 
 from threadline.environment import (
     AesKey,
@@ -26,6 +26,7 @@ from threadline.environment import (
     HttpUrl,
     Interval,
     Location,
+    LogLevel,
     Name,
     Port,
     PostgresUrl,
@@ -60,12 +61,6 @@ __all__ = [
 
 # Where no NOTIFY can arrive, looking this often is what a hint would have saved.
 POLL_WITHOUT_HINTS = timedelta(milliseconds=100)
-
-LogLevel = Annotated[
-    Literal["debug", "info", "warning", "error"],
-    BeforeValidator(lambda value: value.lower() if isinstance(value, str) else value),
-    Expects("debug, info, warning or error"),
-]
 
 
 class DatabaseSettings(Section):

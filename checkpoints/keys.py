@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
 
+from threadline.checkpoints.migrate import verify
 from threadline.checkpoints.pool import Pool
 from threadline.checkpoints.statements import load_statements
 from threadline.checkpoints.vault import NotSealed, Place, Tampered, UnknownKey, Vault, vault_of
@@ -15,6 +16,16 @@ from threadline.checkpoints.vault import NotSealed, Place, Tampered, UnknownKey,
 _SQL = load_statements("threadline.checkpoints", "keys.sql")
 PLAINTEXT = ""  # stands for values that were stored before there was a key
 _PROOF = b"threadline"
+
+
+async def check_database(pool: Pool) -> None:
+    """Refuse a database whose schema is not up to date, or whose values this process could not open.
+
+    Raises MigrationError and VaultError.
+    """
+    await verify(pool)
+    async with pool.connection() as connection:
+        await check_keys(connection)
 
 
 async def check_keys(connection: AsyncConnection[TupleRow]) -> None:

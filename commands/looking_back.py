@@ -6,8 +6,8 @@ from typing import Any
 
 from rich.console import Console
 
-from threadline.checkpoints.keys import check_keys
-from threadline.checkpoints.migrate import migrate, verify
+from threadline.checkpoints.keys import check_database
+from threadline.checkpoints.migrate import migrate
 from threadline.checkpoints.pool import Pool, open_pool
 from threadline.checkpoints.vault import VaultError
 from threadline.commands.databases import any_database
@@ -33,10 +33,8 @@ async def open_past(settings: Settings) -> AsyncIterator[Pool]:
         if found.server:
             await migrate(found.database)
         async with open_pool(found.database, "replay") as pool:
-            await verify(pool)
             try:
-                async with pool.connection() as connection:
-                    await check_keys(connection)
+                await check_database(pool)
                 yield pool
             except Invalid as error:
                 raise CommandFailed(str(error), ExitCode.MISUSED) from error

@@ -4,8 +4,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from threadline.checkpoints.keyring import KEY_ID, make_key
-from threadline.checkpoints.keys import check_keys, forget_keys
-from threadline.checkpoints.migrate import verify
+from threadline.checkpoints.keys import check_database, forget_keys
 from threadline.checkpoints.pool import Pool, open_pool
 from threadline.checkpoints.rewriting import Rewritten, count_due, rewrite_all
 from threadline.checkpoints.vault import vault_of
@@ -31,12 +30,10 @@ def rotate_keys(settings: Settings) -> None:
 
 async def _rotate(settings: Settings) -> None:
     async with any_database(settings.database) as found, open_pool(found.database, "rotate") as pool:
-        await verify(pool)
         vault = vault_of(pool)
         if not vault.seals:
             raise CommandFailed("there is no key to encrypt with: set THREADLINE_ENCRYPTION_KEYS", ExitCode.MISUSED)
-        async with pool.connection() as connection:
-            await check_keys(connection)
+        await check_database(pool)
         result = await _rewrite(pool)
         rows = sum(result.rows.values())
         if result.failures:

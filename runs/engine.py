@@ -19,8 +19,7 @@ from langgraph.store.base import BaseStore
 from psycopg import AsyncConnection
 
 from threadline.checkpoints.item_vectors import prepare_vectors
-from threadline.checkpoints.keys import check_keys
-from threadline.checkpoints.migrate import verify
+from threadline.checkpoints.keys import check_database
 from threadline.checkpoints.pool import Database, Pool, open_pool
 from threadline.checkpoints.saver import ThreadSaver
 from threadline.checkpoints.writer import Committed, GroupWriter
@@ -119,9 +118,7 @@ async def open_engine(database: Database, registry: Registry, settings: EngineSe
     """
     async with AsyncExitStack() as stack:
         pool = await stack.enter_async_context(open_pool(database, "pool"))
-        await verify(pool)
-        async with pool.connection() as connection:
-            await check_keys(connection)
+        await check_database(pool)
         if settings.items.index is not None:
             await prepare_vectors(database, settings.items.index)
         parts = _Parts(database, registry, settings, pool)

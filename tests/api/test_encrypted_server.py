@@ -97,6 +97,17 @@ async def test_a_pending_run_that_is_cancelled_ends_with_the_threads_values(sdk:
     assert find_in_database(dsn, CANARY) == []
 
 
+async def test_what_is_made_under_an_idempotency_key_is_encrypted_too(sdk: LangGraphClient, dsn: str) -> None:
+    thread = (await sdk.threads.create())["thread_id"]
+    given: Any = {"n": 1, "text": CANARY}
+    headers = {"Idempotency-Key": "one"}
+    made = [await sdk.runs.create(thread, "steps", input=given, headers=headers) for _ in range(2)]
+    assert made[0]["run_id"] == made[1]["run_id"]
+    ended: Any = await sdk.runs.join(thread, made[0]["run_id"])
+    assert ended["text"] == CANARY
+    assert find_in_database(dsn, CANARY) == []
+
+
 async def test_an_answered_question_goes_on(sdk: LangGraphClient) -> None:
     thread = (await sdk.threads.create())["thread_id"]
     await sdk.runs.wait(thread, "asking", input={"n": 1})

@@ -10,7 +10,7 @@ import pytest
 from langgraph.checkpoint.serde.encrypted import EncryptedSerializer
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 
-from threadline.checkpoints.keys import check_keys, forget_keys
+from threadline.checkpoints.keys import check_database, check_keys, forget_keys
 from threadline.checkpoints.pool import Database, open_pool
 from threadline.checkpoints.rewriting import count_due, rewrite_all
 from threadline.checkpoints.saver import ThreadSaver
@@ -64,8 +64,7 @@ def with_vault(dsn: str, vault: Vault) -> Database:
 async def rotate(database: Database) -> dict[str, int]:
     """What `threadline rotate` does."""
     async with open_pool(database, "rotate") as pool:
-        async with pool.connection() as connection:
-            await check_keys(connection)
+        await check_database(pool)
         result = await rewrite_all(pool)
         assert result.failures == []
         assert set((await count_due(pool)).values()) == {0}
