@@ -46,6 +46,7 @@ from threadline.runs.tails import Tails
 from threadline.runs.takeover import Takeover
 from threadline.runs.threads import Threads
 from threadline.runs.tracing import Tracing
+from threadline.runs.versions import Versions
 from threadline.runs.webhook_policy import WebhookPolicy
 from threadline.runs.webhooks import Webhooks
 from threadline.runs.worker import Worker, WorkerLimits
@@ -122,12 +123,15 @@ async def open_engine(database: Database, registry: Registry, settings: EngineSe
         await parts.retention.set_default()
         lease = hold_lease(database, pool, parts.process_id, _process_name(), settings.lease, settings.lease_renew)
         tasks = [await stack.enter_async_context(lease)]
+        if settings.executes:
+            await parts.versions.register()
         tasks += await stack.enter_async_context(parts.writer.running())
         tasks.append(await stack.enter_async_context(parts.admission.running()))
         tasks += await stack.enter_async_context(run_tasks(parts.background()))
         stack.push_async_callback(parts.store.close)
         failures: list[BaseException] = []
         stack.push_async_callback(parts.worker.stop)
+        stack.push_async_callback(parts.versions.withdraw)
         stack.enter_context(watch(tasks, failures))
         yield parts.engine()
         if failures:
@@ -151,6 +155,7 @@ class _Parts:
         self.writer = GroupWriter(database, self._take_commits, linger=LINGER)
         self.assistants = Assistants(pool, registry)
         self.threads = Threads(pool, self._announce)
+        self.versions = Versions(pool, registry, self.process_id)
         self.retention = Retention(pool, settings.lifetimes, self._announce)
         self._endings = Endings(pool, registry, self._serializers, self._announce, LINGER)
         self.worker = self._make_worker()
@@ -159,7 +164,8 @@ class _Parts:
         self.admission = Admission(database, self.process_id, executor, lambda row: self.tails.publish([row]))
         self.webhooks = Webhooks(pool, settings.webhooks, settings.poll)
         policy, limit = settings.webhooks, settings.max_pending_runs
-        self.queue = Queue(pool, self.admission, self.hints, self.tails, max_pending=limit, webhook_policy=policy)
+        parts = (pool, self.admission, self.hints, self.tails, self.versions)
+        self.queue = Queue(*parts, max_pending=limit, webhook_policy=policy)
         self.scheduler = Scheduler(pool, self.assistants, settings.poll, self._take_fired)
         self.queue.on_pending, self.queue.on_cancel = self.worker.wake, self.worker.look_for_cancels
 
@@ -176,6 +182,7 @@ class _Parts:
             serializers=self._serializers,
             endings=self._endings,
             tracing=self.tracing,
+            versions=self.versions,
             run_timeout=settings.run_timeout,
         )
         limits = WorkerLimits(settings.concurrency, settings.poll, settings.drain)
@@ -229,7 +236,8 @@ class _Parts:
         )
 
     def _open_saver(self, connections: Pool | AsyncConnection[Any], graph_id: str) -> BaseCheckpointSaver[Any]:
-        return ThreadSaver(connections, serde=self._serializers.of(graph_id), pooler=self._pooler)
+        serde, stamp = self._serializers.of(graph_id), self._registry.stamp(graph_id)
+        return ThreadSaver(connections, serde=serde, pooler=self._pooler, stamp=stamp)
 
     # What one part has to tell the others.
 
