@@ -12,6 +12,9 @@ UV := $(or $(shell command -v uv 2>/dev/null),$(BIN)/uv)
 INSTALLED := $(VENV)/installed
 export MYPYPATH := $(VENV)/mypy
 export UV_PYTHON_DOWNLOADS := never
+# Where the environment forbids bytecode, each of the hundreds of processes that tests start would compile everything it
+# imports, at 4 s of CPU apiece. What is written is ignored by git, and goes with `make clean`.
+unexport PYTHONDONTWRITEBYTECODE
 # The machine's own certificates count, as they do for pip: companies have authorities of their own.
 export UV_SYSTEM_CERTS ?= true
 # A DATABASE_URL that may create databases serves the tests, too.
@@ -58,7 +61,7 @@ contract-record: $(INSTALLED) reference ## record anew what the official develop
 .PHONY: reference
 reference: $(UV) ## install the official development server that the contract's tests compare with, 140 MB
 	$(UV) venv --quiet --allow-existing --python $(PYTHON) $(VENV)/reference
-	$(UV) pip sync --quiet --python $(VENV)/reference/bin/python --require-hashes requirements/reference.txt
+	$(UV) pip sync --quiet --compile-bytecode --python $(VENV)/reference/bin/python --require-hashes requirements/reference.txt
 
 .PHONY: check
 check: $(INSTALLED) ## formatting, lint and types: what pre-commit and CI check
@@ -92,6 +95,7 @@ local-model: $(INSTALLED) ## install a small model for `threadline serve --local
 .PHONY: clean
 clean: ## remove what can be made again, .venv and the embedded database among it
 	rm -rf $(VENV) .threadline .mypy_cache .ruff_cache .pytest_cache build dist *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Universal: one file for every platform and Python. Nothing of this machine's registry is written down.
 compile = $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes $(LOCK_ARGS) \
@@ -99,7 +103,7 @@ compile = $(UV) pip compile --quiet --universal --python-version 3.11 --generate
   --output-file requirements/$(1).txt $(2)
 
 $(INSTALLED): requirements/dev.txt pyproject.toml | $(BIN)/python $(UV)
-	$(UV) pip sync --quiet --python $(BIN)/python --require-hashes requirements/dev.txt
+	$(UV) pip sync --quiet --compile-bytecode --python $(BIN)/python --require-hashes requirements/dev.txt
 	$(UV) pip install --quiet --python $(BIN)/python --no-deps --editable .
 	@mkdir -p $(VENV)/mypy && ln -sfn "$(CURDIR)" $(VENV)/mypy/threadline
 	@touch $@

@@ -248,6 +248,7 @@ async def test_a_run_of_a_deleted_thread_ends_without_a_trace(world: World) -> N
 
 async def test_a_deleted_run_is_stopped_first(world: World) -> None:
     run = await world.start("waiting")
+    await world.reach(run, ".node_started", 2)  # one that still waits for a place leaves its thread as it was
     await world.engine.queue.delete(run.thread_id, run.run_id)
     with pytest.raises(RunNotFound):
         await world.status(run)

@@ -145,6 +145,15 @@ async def test_a_refused_delivery_is_tried_again(world: World, receiver: Receive
     assert len({body["run_id"] for body in receiver.bodies}) == 1
 
 
+async def _postpone(pool: Pool) -> bool:
+    """Let nobody try again before the test says so; false until there is an attempt to try again after."""
+    async with pool.connection() as connection:
+        cursor = await connection.execute(
+            "update webhook_deliveries set due_at = clock_timestamp() + interval '1 hour' where error is not null"
+        )
+        return cursor.rowcount > 0
+
+
 async def _make_due(pool: Pool, attempts: int) -> None:
     """Let the pause be over as soon as the attempt is noted."""
 
@@ -182,6 +191,7 @@ async def test_a_delivery_outlives_the_process_that_owed_it(
     async with open_world(database, registry, webhooks=HERE) as first:
         await start(first, "steps", receiver)
         await until_received(receiver)
+        await until(lambda: _postpone(pool), "the refusal is noted")
     await _make_due(pool, 1)
     async with open_world(database, registry, webhooks=HERE, executes=False):
         body = await until_received(receiver, 2)
