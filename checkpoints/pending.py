@@ -7,8 +7,6 @@ tests. What an older layout has pending is not seen.
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from langgraph.types import Send
-
 EDGE = "branch:to:"
 _WAITING_EDGE = "join:"
 SENDS = "__pregel_tasks"
@@ -20,7 +18,7 @@ def pending_nodes(checkpoint: Mapping[str, Any], sends: Sequence[Any] | None = N
     `sends` are those of the checkpoint, for a caller that has not read its values.
     """
     found = sends if sends is not None else checkpoint["channel_values"].get(SENDS) or ()
-    sent = [send.node for send in found if isinstance(send, Send)]
+    sent = [send.node for send in found if hasattr(send, "node")]
     return tuple(dict.fromkeys([*_triggered(checkpoint), *sent]))
 
 

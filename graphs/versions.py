@@ -86,8 +86,8 @@ def differences(old: Topology, new: Topology, place: str = "") -> Iterator[str]:
 def _changes(kind: str, old: Mapping[str, Any], new: Mapping[str, Any], place: str) -> Iterator[str]:
     """Channels that only carry an edge are left to what is said about edges."""
     names = sorted(name for name in {*old} | {*new} if kind == "node" or ":" not in name)
-    for word, wanted in (("gone", lambda name: name not in new), ("new", lambda name: name not in old)):
-        yield from (f"{kind} {place}{name} is {word}" for name in names if wanted(name))
+    yield from (f"{kind} {place}{name} is gone" for name in names if name not in new)
+    yield from (f"{kind} {place}{name} is new" for name in names if name not in old)
     for name in names:
         if name in old and name in new and old[name] != new[name]:
             yield f"{kind} {place}{name} is another"

@@ -123,8 +123,7 @@ async def open_engine(database: Database, registry: Registry, settings: EngineSe
         await parts.retention.set_default()
         lease = hold_lease(database, pool, parts.process_id, _process_name(), settings.lease, settings.lease_renew)
         tasks = [await stack.enter_async_context(lease)]
-        if settings.executes:
-            await parts.versions.register()
+        await parts.versions.register()
         tasks += await stack.enter_async_context(parts.writer.running())
         tasks.append(await stack.enter_async_context(parts.admission.running()))
         tasks += await stack.enter_async_context(run_tasks(parts.background()))
@@ -155,7 +154,7 @@ class _Parts:
         self.writer = GroupWriter(database, self._take_commits, linger=LINGER)
         self.assistants = Assistants(pool, registry)
         self.threads = Threads(pool, self._announce)
-        self.versions = Versions(pool, registry, self.process_id)
+        self.versions = Versions(pool, registry, self.process_id, executes=settings.executes)
         self.retention = Retention(pool, settings.lifetimes, self._announce)
         self._endings = Endings(pool, registry, self._serializers, self._announce, LINGER)
         self.worker = self._make_worker()
@@ -163,9 +162,8 @@ class _Parts:
         executor = self.worker if settings.executes else None
         self.admission = Admission(database, self.process_id, executor, lambda row: self.tails.publish([row]))
         self.webhooks = Webhooks(pool, settings.webhooks, settings.poll)
-        policy, limit = settings.webhooks, settings.max_pending_runs
         parts = (pool, self.admission, self.hints, self.tails, self.versions)
-        self.queue = Queue(*parts, max_pending=limit, webhook_policy=policy)
+        self.queue = Queue(*parts, max_pending=settings.max_pending_runs, webhook_policy=settings.webhooks)
         self.scheduler = Scheduler(pool, self.assistants, settings.poll, self._take_fired)
         self.queue.on_pending, self.queue.on_cancel = self.worker.wake, self.worker.look_for_cancels
 

@@ -144,10 +144,11 @@ def _without_checkpoint(invocation: Invocation) -> Invocation:
 def _answering(invocation: Invocation, saved: CheckpointTuple) -> Invocation:
     """Answers that name questions by the ids they had before the thread was moved name them by the new ones."""
     given = invocation.graph_input
-    renamed: Mapping[str, Any] = saved.metadata.get("migrated_interrupts") or {}
-    if not isinstance(given, Command) or "migrated_from" not in saved.metadata:
+    metadata: Mapping[str, Any] = saved.metadata
+    if not isinstance(given, Command) or "migrated_from" not in metadata:
         return invocation
-    return replace(invocation, graph_input=replace(given, resume=translate_answers(given.resume, renamed)))
+    answers = translate_answers(given.resume, metadata.get("migrated_interrupts") or {})
+    return replace(invocation, graph_input=replace(given, resume=answers))
 
 
 def _listed(names: Any) -> str:

@@ -41,6 +41,7 @@ _ID_LENGTH = 32
 # What a task left that counts no more when it runs again.
 _NOT_KEPT = frozenset({"__error__", "__error_source_node__"})
 
+Channel = BaseChannel[Any, Any, Any]
 Results = dict[str, tuple[PregelTask, list[tuple[str, Any]]]]
 
 
@@ -65,12 +66,16 @@ async def migrate_state(
     checkpoint = _make_checkpoint(
         saved, new, changed, left_out=() if goto is None else pending_channels(saved.checkpoint)
     )
-    results, renamed = ({}, {}) if goto is not None else _carry(graph, saved, checkpoint, channels, managed)
+    results: Results = {}
+    renamed: dict[str, str] = {}
+    if goto is None:
+        results, renamed = _carry(graph, saved, checkpoint, channels, managed)
+    old: Mapping[str, Any] = saved.metadata
     metadata = {
         "source": "update",
         "step": saved.metadata["step"] + 1,
         "parents": saved.metadata.get("parents", {}),
-        **{key: saved.metadata[key] for key in ("thread_id", "assistant_id") if key in saved.metadata},
+        **{key: old[key] for key in ("thread_id", "assistant_id") if key in old},
         "migrated_from": change.topology_hash,
         "migrated_by": str(buffer.fence.run_id),
         "migrated_interrupts": renamed,
@@ -88,7 +93,7 @@ async def _ask(function: Migrate, values: JsonObject, change: JsonObject) -> Any
         raise MigrationFailed(f"`migrate` of graph '{change['graph_id']}': {type(error).__name__}: {error}") from error
 
 
-def _values(saved: CheckpointTuple, channels: Mapping[str, BaseChannel]) -> JsonObject:
+def _values(saved: CheckpointTuple, channels: Mapping[str, Channel]) -> JsonObject:
     """The old state, with what the new graph has no place for, too."""
     values = visible_values(saved.checkpoint["channel_values"])
     rebuilt = {
@@ -126,7 +131,7 @@ def _read(given: Any) -> tuple[JsonObject, list[str | Send] | None]:
 def _new_values(
     graph: Graph,
     old: Checkpoint,
-    channels: Mapping[str, BaseChannel],
+    channels: Mapping[str, Channel],
     update: JsonObject,
     goto: Sequence[str | Send] | None,
 ) -> JsonObject:

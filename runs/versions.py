@@ -62,16 +62,17 @@ class Change:
 class Versions:
     """The versions of one process's graphs among those of the others."""
 
-    def __init__(self, pool: Pool, registry: Registry, process_id: UUID) -> None:
+    def __init__(self, pool: Pool, registry: Registry, process_id: UUID, *, executes: bool) -> None:
         self._pool = pool
         self._registry = registry
         self._process_id = process_id
+        self._executes = executes
         self._registered: set[tuple[str, str]] = set()
 
     async def register(self) -> None:
         """Say which versions this process executes; those of factories, once they are known."""
         new = [each for each in self._registry.versions if (each.graph_id, each.topology_hash) not in self._registered]
-        if not new:
+        if not new or not self._executes:
             return
         self._registered.update((each.graph_id, each.topology_hash) for each in new)
         parameters = {

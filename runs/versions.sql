@@ -21,13 +21,14 @@ delete from process_graphs where process_id = %(process_id)s
 
 -- name: find
 -- How a topology is shaped, whether it appeared after `mine`, and whether a living process other than this one
--- executes it; no row for a version that nobody ever registered.
+-- executes it; no row for a version that nobody ever registered. A process that was silent for a moment only counts as
+-- living: to refuse a run is final, to wait costs seconds.
 select v.topology, v.created_at > coalesce(m.created_at, 'infinity') as is_newer,
     exists (
         select from process_graphs g
         join processes p on p.process_id = g.process_id
         where g.graph_id = v.graph_id and g.topology_hash = v.topology_hash and g.process_id <> %(process_id)s
-            and not p.gone and p.leased_until > clock_timestamp()
+            and not p.gone and p.leased_until > clock_timestamp() - interval '30 seconds'
     ) as is_served
 from graph_versions v
 left join graph_versions m on m.graph_id = v.graph_id and m.topology_hash = %(mine)s

@@ -7,7 +7,6 @@ import pytest
 
 from threadline.checkpoints.pool import Database
 from threadline.runs.errors import VersionPinned
-from threadline.tests.runs.life_world import World
 from threadline.tests.runs.version_world import (
     ASKING,
     EXTENDED,
@@ -179,5 +178,15 @@ async def test_what_the_graph_cannot_take_from_a_migration_is_told(deploys: Depl
     assert told in answer["__error__"]["message"]
 
 
-def finished(world: World) -> str:
-    return world.registry.stamp("agent")["topology_hash"]
+async def test_a_thread_whose_graph_has_gone_still_shows_what_it_waits_for_and_its_past(deploys: Deploys) -> None:
+    old, run = await deploys.pause()
+    before = await old.engine.states.get(run.thread_id)
+    await deploys.stop(old)
+    new = await deploys.start(ASKING, name="renamed")
+    state = await new.engine.states.get(run.thread_id)
+    assert state["graph_error"].startswith("There is no graph 'agent'")
+    for key in ("values", "next", "interrupts", "metadata", "checkpoint", "created_at"):
+        assert state[key] == before[key]
+    assert (state["next"], state["values"]) == (["ask"], {"log": ["in", "plan"]})
+    history = await new.engine.states.history(run.thread_id)
+    assert [each["next"] for each in history] == [["ask"], ["plan"], []]

@@ -56,14 +56,14 @@ RENAMED = "graph = line(plan=step('plan'), question=ask('question'), act=step('a
 EXTENDED = "graph = line(plan=step('plan'), ask=ask('ask'), act=step('act'), report=step('report')).compile()"
 
 
-def write_version(folder: Path, code: str, *, migrate: str = "", **keys: Any) -> Registry:
-    """Write a project with the graph `agent` and load it; `keys` stand beside its path in langgraph.json."""
+def write_version(folder: Path, code: str, *, name: str = "agent", migrate: str = "", **keys: Any) -> Registry:
+    """Write a project with a graph and load it; `keys` stand beside its path in langgraph.json."""
     folder.mkdir(parents=True)
     (folder / "agent.py").write_text(HEAD + textwrap.dedent(code) + "\n")
     if migrate:
         (folder / "moves.py").write_text(HEAD + textwrap.dedent(migrate) + "\n")
         keys |= {"on_version_change": "migrate", "migrate": "./moves.py:migrate"}
-    content = {"dependencies": ["."], "graphs": {"agent": {"path": "./agent.py:graph", **keys}}}
+    content = {"dependencies": ["."], "graphs": {name: {"path": "./agent.py:graph", **keys}}}
     (folder / "langgraph.json").write_text(json.dumps(content))
     registry = Registry(load_configuration(folder / "langgraph.json"))
     assert dict(registry.errors) == {}
@@ -79,9 +79,12 @@ class Deploys:
     stack: AsyncExitStack
     _stops: dict[int, AsyncExitStack] = field(default_factory=dict)
 
-    async def start(self, code: str, *, migrate: str = "", keys: JsonObject | None = None, **settings: Any) -> World:
+    async def start(
+        self, code: str, *, name: str = "agent", migrate: str = "", keys: JsonObject | None = None, **settings: Any
+    ) -> World:
         """Start a process with this version."""
-        registry = write_version(self.folder / f"v{len(self._stops) + 1}", code, migrate=migrate, **(keys or {}))
+        folder = self.folder / f"v{len(self._stops) + 1}"
+        registry = write_version(folder, code, name=name, migrate=migrate, **(keys or {}))
         stop = await self.stack.enter_async_context(AsyncExitStack())
         world = await stop.enter_async_context(open_world(self.database, registry, **settings))
         self._stops[id(world)] = stop
