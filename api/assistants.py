@@ -1,6 +1,8 @@
 """Owns the routes of assistants and of their versions. Wherever an id is taken, the name of a graph is, too."""
 
+from collections.abc import Sequence
 from typing import Annotated
+from uuid import UUID
 
 from fastapi import APIRouter, Depends, Query
 from starlette.responses import Response
@@ -15,21 +17,53 @@ from threadline.api.assistant_schemas import (
 )
 from threadline.api.dependencies import AssistantId, EngineDep, JsonBody
 from threadline.api.errors import ContradictoryRequest
+from threadline.api.idempotency import AGAIN, FIRST, KeyDep
 from threadline.api.responses import JsonResponse, page
 from threadline.api.routing import DirectRoute
 from threadline.api.schemas import RunConfig
 from threadline.api.views import assistant_view, select, version_view
-from threadline.runs.model import JsonObject
+from threadline.runs.engine import Engine
+from threadline.runs.errors import AssistantExists, AssistantNotFound
+from threadline.runs.idempotency import Ids, Keyed, MadeAndGone, ids_of
+from threadline.runs.model import Assistant, JsonObject
+from threadline.runs.threads import IfExists
 
 router = APIRouter(prefix="/assistants", tags=["Assistants"], route_class=DirectRoute)
 
 
 @router.post("", summary="Create an assistant")
 async def create_assistant(
-    body: Annotated[AssistantCreate, Depends(JsonBody(AssistantCreate))], engine: EngineDep
+    body: Annotated[AssistantCreate, Depends(JsonBody(AssistantCreate))], engine: EngineDep, key: KeyDep
 ) -> Response:
     """Make an assistant of a graph; what is given as `config.configurable` or as `context` becomes both."""
-    assistant = await engine.assistants.create(
+    if key is None:
+        return JsonResponse(assistant_view(await _create(body, engine, body.if_exists)))
+
+    async def find(made: Sequence[Ids]) -> Assistant:
+        try:
+            return await engine.assistants.get(UUID(made[0]["assistant_id"]))
+        except AssistantNotFound:
+            raise MadeAndGone("Assistant", made[0]["assistant_id"]) from None
+
+    try:
+        assistant, replayed = await engine.keys.once(
+            key,
+            lambda transaction: _create(body, engine, "raise", transaction),
+            lambda made: [ids_of(assistant_id=made.assistant_id)],
+            find,
+        )
+    except AssistantExists:
+        # Nothing is made, so there is nothing to keep a key for.
+        if body.if_exists == "raise" or body.assistant_id is None:
+            raise
+        return JsonResponse(assistant_view(await engine.assistants.get(body.assistant_id)))
+    return JsonResponse(assistant_view(assistant), headers=AGAIN if replayed else FIRST)
+
+
+async def _create(
+    body: AssistantCreate, engine: Engine, if_exists: IfExists, transaction: Keyed | None = None
+) -> Assistant:
+    return await engine.assistants.create(
         body.graph_id,
         assistant_id=body.assistant_id,
         name="Untitled" if body.name is None else body.name,
@@ -37,9 +71,9 @@ async def create_assistant(
         config=_config(body.config, body.context),
         context=body.context,
         metadata=body.metadata,
-        if_exists=body.if_exists,
+        if_exists=if_exists,
+        transaction=transaction,
     )
-    return JsonResponse(assistant_view(assistant))
 
 
 @router.post("/search", summary="Search assistants")

@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+from functools import partial
 from typing import Annotated, Literal
 from uuid import UUID
 
@@ -11,6 +12,7 @@ from starlette.responses import Response
 
 from threadline.api.dependencies import AnswersDep, EngineDep, JsonBody, LastEventId, ThreadId, TraceParent
 from threadline.api.errors import InvalidRequest
+from threadline.api.idempotency import KeyDep, accept_runs, as_accepted
 from threadline.api.responses import JsonResponse
 from threadline.api.routing import DirectRoute
 from threadline.api.run_requests import run_without_thread
@@ -18,7 +20,8 @@ from threadline.api.runs import EVENT_STREAM
 from threadline.api.schemas import MAX_PAGE, Body, RunCreate
 from threadline.api.thread_stream import ThreadStreamMode
 from threadline.api.views import run_view
-from threadline.runs.model import CancelAction, RunStatus
+from threadline.runs.engine import Engine
+from threadline.runs.model import CancelAction, JsonObject, RunRequest, RunStatus
 
 router = APIRouter(tags=["Many runs"], route_class=DirectRoute)
 
@@ -50,15 +53,26 @@ class RunsCancel(Body):
 
 @router.post("/runs/batch", summary="Create several runs without a thread")
 async def create_runs(
-    body: Annotated[RunBatch, Depends(JsonBody(RunBatch))], engine: EngineDep, parent: TraceParent
+    body: Annotated[RunBatch, Depends(JsonBody(RunBatch))], engine: EngineDep, parent: TraceParent, key: KeyDep
 ) -> Response:
-    """Accept the runs, in order; nothing is accepted when one of them names no assistant."""
-    assistants = {name: await engine.assistants.get(name) for name in {run.assistant_id for run in body.root}}
-    requests = [run_without_thread(run, assistants[run.assistant_id], parent) for run in body.root]
+    """Accept the runs, in order; nothing is accepted when one of them names no assistant.
+
+    With a key they are one transaction: all are accepted or none.
+    """
+    ask = partial(_ask_for_all, engine, body, parent)
+    if key is not None:
+        runs, marks = await accept_runs(engine, key, ask)
+        return JsonResponse([run_view(as_accepted(run, marks)) for run in runs], headers=marks)
+    requests = await ask()
     for webhook in {request.webhook for request in requests if request.webhook is not None}:
         await engine.webhooks.policy.check(webhook)
-    runs = await asyncio.gather(*(engine.queue.create(request) for request in requests))
-    return JsonResponse([run_view(run) for run in runs])
+    accepted = await asyncio.gather(*(engine.queue.create(request) for request in requests))
+    return JsonResponse([run_view(run) for run in accepted])
+
+
+async def _ask_for_all(engine: Engine, body: RunBatch, parent: JsonObject | None) -> list[RunRequest]:
+    assistants = {name: await engine.assistants.get(name) for name in {run.assistant_id for run in body.root}}
+    return [run_without_thread(run, assistants[run.assistant_id], parent) for run in body.root]
 
 
 @router.post("/runs/cancel", summary="Cancel several runs", status_code=204)

@@ -1,5 +1,6 @@
 """Owns the routes of crons: runs that start at set times, on a thread or on one of their own."""
 
+from collections.abc import Sequence
 from typing import Annotated
 from uuid import UUID
 
@@ -10,11 +11,14 @@ from threadline.api.cron_requests import cron_to_create, patched_kwargs, shown_p
 from threadline.api.cron_schemas import CronCreate, CronFilter, CronPatch, CronSearch
 from threadline.api.dependencies import CronId, EngineDep, JsonBody, ThreadId
 from threadline.api.errors import EmptyRequest
+from threadline.api.idempotency import AGAIN, FIRST, KeyDep
 from threadline.api.responses import JsonResponse, page
 from threadline.api.routing import DirectRoute
 from threadline.api.views import cron_view, select
+from threadline.runs.crons import Cron, CronNotFound, Crons
 from threadline.runs.engine import Engine
 from threadline.runs.errors import AssistantNotFound, UnknownGraph
+from threadline.runs.idempotency import Ids, Key, Keyed, MadeAndGone, ids_of
 
 router = APIRouter(tags=["Crons"], route_class=DirectRoute)
 
@@ -22,24 +26,40 @@ CronCreateBody = Annotated[CronCreate, Depends(JsonBody(CronCreate))]
 
 
 @router.post("/runs/crons", summary="Create a cron whose runs get threads of their own")
-async def create_cron(body: CronCreateBody, engine: EngineDep) -> Response:
-    return await _create(body, None, engine)
+async def create_cron(body: CronCreateBody, engine: EngineDep, key: KeyDep) -> Response:
+    return await _answer(body, None, engine, key)
 
 
 @router.post("/threads/{thread_id}/runs/crons", summary="Create a cron on a thread")
-async def create_thread_cron(thread_id: ThreadId, body: CronCreateBody, engine: EngineDep) -> Response:
-    return await _create(body, thread_id, engine)
+async def create_thread_cron(thread_id: ThreadId, body: CronCreateBody, engine: EngineDep, key: KeyDep) -> Response:
+    return await _answer(body, thread_id, engine, key)
 
 
-async def _create(body: CronCreate, thread_id: UUID | None, engine: Engine) -> Response:
+async def _answer(body: CronCreate, thread_id: UUID | None, engine: Engine, key: Key | None) -> Response:
+    if key is None:
+        return JsonResponse(cron_view(await _create(body, thread_id, engine, engine.crons)))
+
+    async def create(transaction: Keyed) -> Cron:
+        return await _create(body, thread_id, engine, engine.crons.within(transaction))
+
+    async def find(made: Sequence[Ids]) -> Cron:
+        try:
+            return await engine.crons.get(UUID(made[0]["cron_id"]))
+        except CronNotFound:
+            raise MadeAndGone("Cron", made[0]["cron_id"]) from None
+
+    cron, replayed = await engine.keys.once(key, create, lambda made: [ids_of(cron_id=made.cron_id)], find)
+    return JsonResponse(cron_view(cron), headers=AGAIN if replayed else FIRST)
+
+
+async def _create(body: CronCreate, thread_id: UUID | None, engine: Engine, crons: Crons) -> Cron:
     try:
         assistant = await engine.assistants.get(body.assistant_id)
     except UnknownGraph:
         raise AssistantNotFound(body.assistant_id) from None
     if body.webhook is not None:
         await engine.webhooks.policy.check(body.webhook)
-    cron = await engine.crons.create(cron_to_create(body, assistant, thread_id))
-    return JsonResponse(cron_view(cron))
+    return await crons.create(cron_to_create(body, assistant, thread_id))
 
 
 @router.post("/runs/crons/search", summary="Search crons")

@@ -11,6 +11,7 @@ from pydantic.json_schema import models_json_schema
 
 from threadline.api.dependencies import JsonBody
 from threadline.api.errors import STATUS_OF
+from threadline.api.idempotency import HEADER, MAX_KEY, REPLAYED, read_key
 
 _REFERENCE = "#/components/schemas/{model}"
 _ERROR = {
@@ -51,6 +52,8 @@ def _document(app: FastAPI, routes: list[APIRoute]) -> dict[str, Any]:
             operation = document["paths"].get(route.path_format, {}).get(method.lower())
             if operation is not None:
                 _complete(operation, _body_model(route))
+                if any(dependency.call is read_key for dependency in route.dependant.dependencies):
+                    _take_key(operation)
     return document
 
 
@@ -76,6 +79,17 @@ def _complete(operation: dict[str, Any], model: type[BaseModel] | None) -> None:
     if model is not None:
         schema = {"$ref": _REFERENCE.format(model=model.__name__)}
         operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": schema}}}
+
+
+def _take_key(operation: dict[str, Any]) -> None:
+    """Say that what the operation makes is made once under a key."""
+    key = {"type": "string", "minLength": 1, "maxLength": MAX_KEY, "pattern": "^[!-~]([ -~]*[!-~])?$"}
+    text = "Sent again within 24 hours with the same request, it makes nothing new: the answer is about what is there."
+    operation.setdefault("parameters", []).append(
+        {"name": HEADER, "in": "header", "required": False, "schema": key, "description": text}
+    )
+    shown = {"schema": {"type": "string", "const": "true"}, "description": "It was there already."}
+    operation["responses"]["200"].setdefault("headers", {})[REPLAYED] = shown
 
 
 def _body_model(route: APIRoute) -> type[BaseModel] | None:

@@ -7,9 +7,20 @@ from threadline.api.errors import ContradictoryRequest
 from threadline.api.schemas import RunCreate, RunOptions
 from threadline.runs.callers import RESERVED
 from threadline.runs.configuration import inherit
+from threadline.runs.engine import Engine
 from threadline.runs.identity import uuid7
 from threadline.runs.model import Assistant, JsonObject, RunRequest
 from threadline.runs.state_view import checkpoint_config
+
+
+async def ask_on_thread(engine: Engine, thread_id: UUID, body: RunCreate, parent: JsonObject | None) -> RunRequest:
+    """Return the request for a run of the assistant that the body names. Raises AssistantNotFound."""
+    return run_on_thread(thread_id, body, await engine.assistants.get(body.assistant_id), parent)
+
+
+async def ask_without_thread(engine: Engine, body: RunCreate, parent: JsonObject | None) -> RunRequest:
+    """Return the request for a run of that assistant on a thread of its own. Raises AssistantNotFound."""
+    return run_without_thread(body, await engine.assistants.get(body.assistant_id), parent)
 
 
 def run_on_thread(

@@ -1,5 +1,6 @@
 """Owns the routes of runs on a thread: create, follow, wait, look up, cancel."""
 
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query
@@ -18,9 +19,10 @@ from threadline.api.dependencies import (
     ThreadId,
     TraceParent,
 )
+from threadline.api.idempotency import KeyDep, accept_run, as_accepted
 from threadline.api.responses import JsonResponse, run_headers
 from threadline.api.routing import DirectRoute
-from threadline.api.run_requests import run_on_thread
+from threadline.api.run_requests import ask_on_thread
 from threadline.api.schemas import RunCreate, RunField
 from threadline.api.stream import starting_point
 from threadline.api.views import run_view, select
@@ -34,32 +36,31 @@ RunCreateBody = Annotated[RunCreate, Depends(JsonBody(RunCreate))]
 
 @router.post("/wait", summary="Create a run and wait for its result")
 async def wait_for_run(
-    thread_id: ThreadId, body: RunCreateBody, engine: EngineDep, answers: AnswersDep, parent: TraceParent
+    thread_id: ThreadId, body: RunCreateBody, engine: EngineDep, answers: AnswersDep, parent: TraceParent, key: KeyDep
 ) -> Response:
     """Answer with the values the run leaves; white space comes every few seconds until then."""
-    assistant = await engine.assistants.get(body.assistant_id)
-    run = await engine.queue.create(run_on_thread(thread_id, body, assistant, parent))
-    headers = run_headers(run, "join")
+    run, marks = await accept_run(engine, key, partial(ask_on_thread, engine, thread_id, body, parent))
+    headers = {**run_headers(run, "join"), **marks}
     return answers.result(run, headers, cancels=body.on_disconnect == "cancel")
 
 
 @router.post("/stream", summary="Create a run and stream its events", responses=EVENT_STREAM)
 async def stream_run(
-    thread_id: ThreadId, body: RunCreateBody, engine: EngineDep, answers: AnswersDep, parent: TraceParent
+    thread_id: ThreadId, body: RunCreateBody, engine: EngineDep, answers: AnswersDep, parent: TraceParent, key: KeyDep
 ) -> Response:
     """Answer with server-sent events; a stream that was cut is resumed at `Location` with `Last-Event-ID`."""
-    assistant = await engine.assistants.get(body.assistant_id)
-    run = await engine.queue.create(run_on_thread(thread_id, body, assistant, parent))
-    headers = run_headers(run, "stream")
+    run, marks = await accept_run(engine, key, partial(ask_on_thread, engine, thread_id, body, parent))
+    headers = {**run_headers(run, "stream"), **marks}
     return answers.stream(run, run.start_seq, headers, cancels=body.on_disconnect == "cancel")
 
 
 @router.post("", summary="Create a run")
-async def create_run(thread_id: ThreadId, body: RunCreateBody, engine: EngineDep, parent: TraceParent) -> Response:
+async def create_run(
+    thread_id: ThreadId, body: RunCreateBody, engine: EngineDep, parent: TraceParent, key: KeyDep
+) -> Response:
     """Accept the run and answer at once; it is kept whatever happens from here on."""
-    assistant = await engine.assistants.get(body.assistant_id)
-    run = await engine.queue.create(run_on_thread(thread_id, body, assistant, parent))
-    return JsonResponse(run_view(run), headers=run_headers(run))
+    run, marks = await accept_run(engine, key, partial(ask_on_thread, engine, thread_id, body, parent))
+    return JsonResponse(run_view(as_accepted(run, marks)), headers={**run_headers(run), **marks})
 
 
 @router.get("", summary="List the runs of a thread, newest first")

@@ -1,5 +1,6 @@
 """Owns the routes of threads: create, find, label, copy, measure, prune, remove."""
 
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Annotated
 from uuid import UUID
 
@@ -8,6 +9,7 @@ from starlette.responses import Response
 
 from threadline.api.dependencies import EngineDep, JsonBody, ThreadId
 from threadline.api.errors import BadValue
+from threadline.api.idempotency import AGAIN, FIRST, KeyDep
 from threadline.api.projections import extract
 from threadline.api.responses import JsonResponse, page
 from threadline.api.routing import DirectRoute
@@ -20,28 +22,54 @@ from threadline.api.thread_schemas import (
     superstep_updates,
 )
 from threadline.api.views import select, thread_view, ttl_view
-from threadline.runs.errors import ThreadExists
+from threadline.checkpoints.pool import Connections
+from threadline.runs.engine import Engine
+from threadline.runs.errors import ThreadExists, ThreadNotFound
+from threadline.runs.idempotency import Ids, Key, Keyed, MadeAndGone, ids_of
 from threadline.runs.identity import uuid7
 from threadline.runs.model import JsonObject, Thread, Ttl
+from threadline.runs.threads import Threads
 
 router = APIRouter(prefix="/threads", tags=["Threads"], route_class=DirectRoute)
 
 
 @router.post("", summary="Create a thread")
-async def create_thread(body: Annotated[ThreadCreate, Depends(JsonBody(ThreadCreate))], engine: EngineDep) -> Response:
+async def create_thread(
+    body: Annotated[ThreadCreate, Depends(JsonBody(ThreadCreate))], engine: EngineDep, key: KeyDep
+) -> Response:
     """Create a thread; with `supersteps` it begins with that past, or is not created at all."""
+    if key is None:
+        return JsonResponse(thread_view(await _create(body, engine, engine.threads)))
+    return await _answer(engine, key, lambda made: _create(body, engine, engine.threads.within(made), made))
+
+
+async def _create(
+    body: ThreadCreate, engine: Engine, threads: Threads, transaction: Connections | None = None
+) -> Thread:
     ttl = body.ttl.read() if body.ttl else Ttl()
     if not body.supersteps:
-        return JsonResponse(
-            thread_view(await engine.threads.create(body.thread_id, body.metadata, body.if_exists, ttl))
-        )
+        return await threads.create(body.thread_id, body.metadata, body.if_exists, ttl)
     thread_id = body.thread_id or uuid7()
     try:
-        await engine.states.create_thread(thread_id, body.metadata, superstep_updates(body.supersteps), ttl)
+        updates = superstep_updates(body.supersteps)
+        await engine.states.create_thread(thread_id, body.metadata, updates, ttl, transaction)
     except ThreadExists:
         if body.if_exists == "raise":
             raise
-    return JsonResponse(thread_view(await engine.threads.get(thread_id)))
+    return await threads.get(thread_id)
+
+
+async def _answer(engine: Engine, key: Key, create: Callable[[Keyed], Awaitable[Thread]]) -> Response:
+    """Answer with the thread that is created, or with the one that was created under the key, as it is now."""
+
+    async def find(made: Sequence[Ids]) -> Thread:
+        try:
+            return await engine.threads.get(UUID(made[0]["thread_id"]))
+        except ThreadNotFound:
+            raise MadeAndGone("Thread", made[0]["thread_id"]) from None
+
+    thread, replayed = await engine.keys.once(key, create, lambda made: [ids_of(thread_id=made.thread_id)], find)
+    return JsonResponse(thread_view(thread), headers=AGAIN if replayed else FIRST)
 
 
 @router.post("/search", summary="Search threads")
@@ -91,9 +119,11 @@ async def measure_thread(thread_id: ThreadId, engine: EngineDep) -> Response:
 
 
 @router.post("/{thread_id}/copy", summary="Copy a thread")
-async def copy_thread(thread_id: ThreadId, engine: EngineDep) -> Response:
+async def copy_thread(thread_id: ThreadId, engine: EngineDep, key: KeyDep) -> Response:
     """Make a thread with the same metadata, state and past; runs and their events stay with the original."""
-    return JsonResponse(thread_view(await engine.threads.copy(thread_id)))
+    if key is None:
+        return JsonResponse(thread_view(await engine.threads.copy(thread_id)))
+    return await _answer(engine, key, lambda made: engine.threads.within(made).copy(thread_id))
 
 
 @router.patch("/{thread_id}", summary="Merge metadata into a thread's")

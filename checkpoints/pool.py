@@ -1,11 +1,11 @@
 """Owns connections to Postgres: how they are opened, named and checked; who uses them is the callers' affair."""
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from select import POLLIN, poll
 from time import monotonic
-from typing import Any
+from typing import Any, Protocol
 from weakref import WeakKeyDictionary
 
 from psycopg import AsyncConnection, Error
@@ -13,6 +13,14 @@ from psycopg.rows import TupleRow
 from psycopg_pool import AsyncConnectionPool
 
 Pool = AsyncConnectionPool[AsyncConnection[TupleRow]]
+
+
+class Connections(Protocol):
+    """What gives connections: a pool, or a transaction that gives everybody its own."""
+
+    def connection(self) -> AbstractAsyncContextManager[AsyncConnection[TupleRow]]:
+        """Have a connection for the length of a block."""
+
 
 IDLE_SECONDS = 20.0  # after which a connection has to prove that it lives
 # The library doubles the pause between attempts to connect, without end: an outage would last twice as long.

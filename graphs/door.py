@@ -23,7 +23,10 @@ from threadline.graphs.sections import Section
 # Credentials of this server, which no run needs, and of others: named in full or not at all.
 OMITTED = frozenset({"x-api-key", "x-tenant-id", "x-service-key", "authorization", "proxy-authorization", "cookie"})
 PARTS = ("assistants", "threads", "runs", "store", "mcp", "a2a", "meta", "webhooks")
-_EXPOSED = ("content-location", "location", "x-pagination-next", "x-pagination-total", "x-request-id")
+_EXPOSED = (
+    *("content-location", "location", "idempotent-replayed"),
+    *("x-pagination-next", "x-pagination-total", "x-request-id"),
+)
 
 
 @dataclass(frozen=True, slots=True)

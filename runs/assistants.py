@@ -11,7 +11,7 @@ from uuid import UUID, uuid4
 from psycopg import AsyncConnection
 from psycopg.rows import class_row
 
-from threadline.checkpoints.pool import Pool
+from threadline.checkpoints.pool import Connections, Pool
 from threadline.checkpoints.statements import load_statements
 from threadline.graphs.registry import Registry, system_assistant_id
 from threadline.runs.callers import permit
@@ -102,8 +102,9 @@ class Assistants:
         context: JsonObject | None = None,
         metadata: JsonObject | None = None,
         if_exists: Literal["raise", "do_nothing"] = "raise",
+        transaction: Connections | None = None,
     ) -> Assistant:
-        """Make an assistant of a graph, at its version 1, and return it.
+        """Make an assistant of a graph, at its version 1, and return it; in `transaction`, if there is one.
 
         `config["configurable"]` and `context` are two names of one thing: whichever is given becomes both. Raises
         NotFound for a graph that is not served, Invalid for what cannot be stored, and AssistantExists unless
@@ -115,11 +116,10 @@ class Assistants:
         value = fields | {"assistant_id": assistant_id, "config": config, "context": context, "if_exists": if_exists}
         value["metadata"] = dict(metadata or {})
         await permit("assistants", "create", value)
-        stored = {key: value[key] for key in ("config", "context", "metadata")}
         self._refuse_unknown(graph_id, self._served)
-        parameters = encode_assistant(assistant_id, fields | stored)
-        async with self._pool.connection() as connection:
-            made = await _one(connection, "create", parameters)
+        stored = {key: value[key] for key in ("config", "context", "metadata")}
+        async with (transaction or self._pool).connection() as connection:
+            made = await _one(connection, "create", encode_assistant(assistant_id, fields | stored))
         if made is None and if_exists == "do_nothing":
             return await self.get(assistant_id)
         if made is None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 from uuid import UUID
 
-from threadline.checkpoints.pool import Pool
+from threadline.checkpoints.pool import Connections
 from threadline.checkpoints.statements import load_statements
 from threadline.graphs.identity import system_assistant_id
 from threadline.graphs.users import User
@@ -109,7 +109,7 @@ async def permit(resource: str, action: str, value: JsonObject) -> str:
     return encode(await caller.permit(resource, action, value)).decode()
 
 
-async def clear_thread(pool: Pool, thread_id: UUID, action: str = "read", /, **value: Any) -> None:
+async def clear_thread(pool: Connections, thread_id: UUID, action: str = "read", /, **value: Any) -> None:
     """Ask once in a request whether the caller may do something with a thread.
 
     Raises ThreadNotFound for a thread of somebody else, and what the rules raise. One that does not exist passes:
@@ -128,7 +128,7 @@ async def clear_thread(pool: Pool, thread_id: UUID, action: str = "read", /, **v
     caller.clear(thread_id, action)
 
 
-async def clear_assistant(pool: Pool, assistant_id: str, action: str = "read") -> None:
+async def clear_assistant(pool: Connections, assistant_id: str, action: str = "read") -> None:
     """Ask whether the caller may do something with the assistant of this id or, of a graph, of this name.
 
     Raises AssistantNotFound for somebody else's, and what the rules raise.
@@ -142,7 +142,7 @@ async def clear_assistant(pool: Pool, assistant_id: str, action: str = "read") -
         raise AssistantNotFound(assistant_id)
 
 
-async def clear_cron(pool: Pool, cron_id: UUID, action: str = "read") -> None:
+async def clear_cron(pool: Connections, cron_id: UUID, action: str = "read") -> None:
     """Ask whether the caller may do something with a cron. Raises NotFound for somebody else's."""
     caller = _CALLER.get()
     if caller is None or caller.rules is None:
@@ -197,7 +197,7 @@ def _has_json(value: Any) -> bool:
     return True
 
 
-async def _matches(pool: Pool, statement: str, identity: UUID, granted: JsonObject) -> bool | None:
+async def _matches(pool: Connections, statement: str, identity: UUID, granted: JsonObject) -> bool | None:
     """Tell whether the metadata contains what is granted; None when there is no such row."""
     async with pool.connection() as connection:
         parameters = {"id": identity, "granted": encode(granted).decode()}

@@ -5,7 +5,7 @@ from uuid import UUID
 
 from psycopg.rows import dict_row
 
-from threadline.checkpoints.pool import Pool
+from threadline.checkpoints.pool import Connections
 from threadline.checkpoints.statements import load_statements
 from threadline.runs.errors import ThreadNotFound
 from threadline.runs.model import JsonObject
@@ -13,7 +13,7 @@ from threadline.runs.model import JsonObject
 _SQL = load_statements("threadline.runs", "copies.sql")
 
 
-async def copy_thread(pool: Pool, source: UUID, target: UUID, labels: str = "{}") -> None:
+async def copy_thread(pool: Connections, source: UUID, target: UUID, labels: str = "{}") -> None:
     """Make a thread `target` that begins where `source` is; runs and events stay with the source.
 
     `labels` is JSON text that goes over the metadata. Raises ThreadNotFound.
@@ -30,7 +30,7 @@ async def copy_thread(pool: Pool, source: UUID, target: UUID, labels: str = "{}"
             await connection.execute(_SQL[name], parameters)
 
 
-async def measure_thread(pool: Pool, thread_id: UUID) -> JsonObject:
+async def measure_thread(pool: Connections, thread_id: UUID) -> JsonObject:
     """Return the bytes that the thread's checkpoints, values and pending writes take. Raises ThreadNotFound."""
     async with pool.connection() as connection, connection.cursor(row_factory=dict_row) as cursor:
         await cursor.execute(_SQL["measure"], {"thread_id": thread_id})

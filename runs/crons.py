@@ -10,11 +10,12 @@ import orjson
 from psycopg import AsyncConnection
 from psycopg.rows import class_row
 
-from threadline.checkpoints.pool import Pool
+from threadline.checkpoints.pool import Connections
 from threadline.checkpoints.statements import load_statements
 from threadline.runs.callers import current_user, permit, with_caller
 from threadline.runs.encoding import encode
 from threadline.runs.errors import NotFound, ThreadNotFound
+from threadline.runs.idempotency import Keyed
 from threadline.runs.identity import uuid7
 from threadline.runs.metadata import encode_metadata
 from threadline.runs.model import JsonObject, MultitaskStrategy
@@ -74,8 +75,12 @@ class CronRequest:
 class Crons:
     """The crons of one database. `on_change` tells whoever fires them that a time may have changed."""
 
-    pool: Pool
+    pool: Connections
     on_change: Callable[[], None]
+
+    def within(self, transaction: Keyed) -> "Crons":
+        """Return the same crons for whoever creates one under a key."""
+        return Crons(transaction, lambda: transaction.on_commit(self.on_change))
 
     async def create(self, request: CronRequest) -> Cron:
         """Create a cron; from its commit on it fires. Raises ThreadNotFound and Invalid."""

@@ -32,6 +32,7 @@ from threadline.runs.crons import Crons
 from threadline.runs.endings import Endings
 from threadline.runs.heads import Placed
 from threadline.runs.hints import Hint, Hints
+from threadline.runs.idempotency import Keys
 from threadline.runs.item_store import ItemSettings, ItemStore
 from threadline.runs.items import Items
 from threadline.runs.lease import hold_lease
@@ -102,6 +103,7 @@ class Engine:
     retention: Retention
     items: Items
     worker: Worker
+    keys: Keys
 
 
 @asynccontextmanager
@@ -205,6 +207,7 @@ class _Parts:
             self.retention,
             Items(self.store),
             self.worker,
+            Keys(self._pool),
         )
 
     def background(self) -> dict[str, Coroutine[Any, Any, None]]:

@@ -6,7 +6,7 @@ Accepting it is admission's; what the handlers say is theirs.
 from dataclasses import replace
 from typing import Any
 
-from threadline.checkpoints.pool import Pool
+from threadline.checkpoints.pool import Connections
 from threadline.checkpoints.statements import load_statements
 from threadline.graphs.auth import Refused
 from threadline.runs.callers import Caller, clear_thread, with_caller, without_reserved
@@ -18,11 +18,14 @@ from threadline.runs.model import JsonObject, MultitaskStrategy, RunRequest
 _SQL = load_statements("threadline.runs", "callers.sql")
 
 
-async def permit_request(pool: Pool, caller: Caller, request: RunRequest) -> RunRequest:
+async def permit_request(
+    pool: Connections, caller: Caller, request: RunRequest, transaction: Connections | None = None
+) -> RunRequest:
     """Return the request as its caller may make it.
 
-    A thread that does not exist yet is created here, with the labels that make it the caller's. Raises
-    ThreadNotFound for a thread of somebody else, and what the rules raise.
+    A thread that does not exist yet is created here, with the labels that make it the caller's: in `transaction`,
+    if there is one, which is asked for no sooner. Raises ThreadNotFound for a thread of somebody else, and what the
+    rules raise.
     """
     request = replace(request, kwargs=_told(request.kwargs))
     if caller.rules is None:
@@ -36,6 +39,7 @@ async def permit_request(pool: Pool, caller: Caller, request: RunRequest) -> Run
     if creates:
         stamped = {key: item for key, item in metadata.items() if request.metadata.get(key) != item}
         labels = {**stamped, **granted, **await _creator_labels(caller, request)}
+        pool = transaction or pool  # which alone sees the thread from here on
         if not await _create_thread(pool, request, labels):
             # Somebody else made it meanwhile, so it is theirs until the rules say otherwise.
             await clear_thread(pool, request.thread_id)
@@ -81,7 +85,7 @@ async def _creator_labels(caller: Caller, request: RunRequest) -> JsonObject:
     return {**granted, **(value.get("metadata") or {})}
 
 
-async def _create_thread(pool: Pool, request: RunRequest, labels: JsonObject) -> bool:
+async def _create_thread(pool: Connections, request: RunRequest, labels: JsonObject) -> bool:
     """Return whether the thread was not there yet."""
     parameters = {
         "thread_id": request.thread_id,
@@ -93,7 +97,7 @@ async def _create_thread(pool: Pool, request: RunRequest, labels: JsonObject) ->
         return await cursor.fetchone() is not None
 
 
-async def _contains(pool: Pool, request: RunRequest, granted: JsonObject) -> bool:
+async def _contains(pool: Connections, request: RunRequest, granted: JsonObject) -> bool:
     """Whether the thread lets the caller in; one that is missing is admission's to tell."""
     async with pool.connection() as connection:
         parameters = {"id": request.thread_id, "granted": encode(granted).decode()}

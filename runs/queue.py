@@ -9,13 +9,14 @@ from uuid import UUID
 
 from psycopg.rows import class_row
 
-from threadline.checkpoints.pool import Pool
+from threadline.checkpoints.pool import Connections, Pool
 from threadline.checkpoints.statements import load_statements
 from threadline.runs.admission import Admission
 from threadline.runs.callers import clear_thread, current_caller
 from threadline.runs.errors import NotFound, NothingToCancel, RunNotFound, ThreadBusy, ThreadNotFound, TooManyPending
-from threadline.runs.heads import SUPERSEDING, end_pending, lock_head, place
+from threadline.runs.heads import SUPERSEDING, Placed, end_pending, lock_head, place
 from threadline.runs.hints import Hints
+from threadline.runs.idempotency import Keyed
 from threadline.runs.model import CancelAction, MultitaskStrategy, Run, RunRequest, RunStatus
 from threadline.runs.permitted import permit_request
 from threadline.runs.tails import Tails
@@ -60,14 +61,12 @@ class Queue:
         Raises ThreadNotFound, ThreadBusy (strategy reject), VersionPinned, TooManyPending, RefusedWebhook, TypeError
         for an input without a JSON form.
         """
-        await self._check_limit()
-        if request.webhook is not None:
-            await self._webhook_policy.check(request.webhook)
+        await self._check([request])
         if (caller := current_caller()) is not None:
             request = await permit_request(self._pool, caller, request)
         await self._versions.check(request)
         if request.create_thread:
-            await self._ensure_thread(request.thread_id)
+            await _ensure_thread(self._pool, request.thread_id)
         try:
             run = await self._admission.admit(request)
         except ThreadBusy:
@@ -75,11 +74,40 @@ class Queue:
                 raise
             run = await self._place(request)
         if run.status is RunStatus.PENDING:
-            self._hints.announce(queue=True)
-            self.on_pending()
+            self._announce_pending()
         else:
             self._hints.announce(threads=[run.thread_id])
         return run
+
+    async def create_within(self, transaction: Keyed, requests: Sequence[RunRequest]) -> list[Run]:
+        """Accept these runs, all or none, with the key that they are made under. Raises what `create` does.
+
+        They wait to be claimed: what is claimed as it arrives is committed together with others' runs.
+        """
+        await self._check(requests)
+        runs = [await self._place_within(transaction, request) for request in requests]
+        transaction.on_commit(self._announce_pending)
+        return runs
+
+    async def _place_within(self, transaction: Keyed, request: RunRequest) -> Run:
+        if (caller := current_caller()) is not None:
+            request = await permit_request(self._pool, caller, request, transaction)
+        if request.create_thread:
+            await _ensure_thread(transaction, request.thread_id)
+        async with transaction.connection() as connection:
+            placed = await place(connection, request)
+        transaction.on_commit(lambda: self._tell_placed(placed))
+        return placed.run
+
+    def _announce_pending(self) -> None:
+        self._hints.announce(queue=True)
+        self.on_pending()
+
+    async def _check(self, requests: Sequence[RunRequest]) -> None:
+        await self._check_limit()
+        for webhook in {request.webhook for request in requests}:
+            if webhook is not None:
+                await self._webhook_policy.check(webhook)
 
     async def _check_limit(self) -> None:
         if monotonic() - self._counted_at > COUNT_EVERY and not self._counting.locked():
@@ -91,16 +119,15 @@ class Queue:
         if self._pending >= self._max_pending:
             raise TooManyPending(self._max_pending, retry_after=1)
 
-    async def _ensure_thread(self, thread_id: UUID) -> None:
-        async with self._pool.connection() as connection:
-            await connection.execute(_SQL["ensure_threads"], {"thread_id": [thread_id]})
-
     async def _place(self, request: RunRequest) -> Run:
         """Accept a run in the place of those that its thread has; deciding and doing it is one transaction."""
         async with self._pool.connection() as connection, connection.transaction():
             placed = await place(connection, request)
-        self._tell(request.thread_id, placed.superseded)
+        self._tell_placed(placed)
         return placed.run
+
+    def _tell_placed(self, placed: Placed) -> None:
+        self._tell(placed.run.thread_id, placed.superseded)
 
     def _tell(self, thread_id: UUID, active: UUID | None) -> None:
         self._tails.hint([thread_id])
@@ -186,6 +213,11 @@ class Queue:
 
 
 _run_row = class_row(Run)
+
+
+async def _ensure_thread(connections: Connections, thread_id: UUID) -> None:
+    async with connections.connection() as connection:
+        await connection.execute(_SQL["ensure_threads"], {"thread_id": [thread_id]})
 
 
 def _nobody() -> None:

@@ -120,10 +120,10 @@ with head as (
 )
 insert into runs
     (run_id, thread_id, assistant_id, graph_id, status, metadata, kwargs, multitask_strategy, start_seq, due_at,
-    created_at, webhook)
+    created_at, updated_at, webhook)
 select %(run_id)s, t.thread_id, %(assistant_id)s, %(graph_id)s, 'pending',
     %(inherited)s::jsonb || t.metadata || %(metadata)s::jsonb || a.origin, %(kwargs)s::json, %(strategy)s,
-    head.last_seq, a.now + make_interval(secs => %(delay)s), a.now, %(webhook)s
+    head.last_seq, a.now + make_interval(secs => %(delay)s), a.now, a.now, %(webhook)s
 from head, asked a, threads t
 where t.thread_id = %(thread_id)s
 returning status, metadata, attempt, start_seq, created_at, updated_at, started_at

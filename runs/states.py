@@ -18,7 +18,7 @@ from langgraph_sdk.runtime import AccessContext
 from psycopg import AsyncConnection
 from psycopg.rows import class_row
 
-from threadline.checkpoints.pool import Pool
+from threadline.checkpoints.pool import Connections, Pool
 from threadline.checkpoints.statements import load_statements
 from threadline.graphs.errors import UnknownGraph as NoSuchGraph
 from threadline.graphs.registry import Registry
@@ -161,9 +161,14 @@ class States:
         return await self._write(thread_id, checkpoint, [superstep])
 
     async def create_thread(
-        self, thread_id: UUID, metadata: JsonObject, supersteps: Sequence[Mapping[str, Any]], ttl: Ttl
+        self,
+        thread_id: UUID,
+        metadata: JsonObject,
+        supersteps: Sequence[Mapping[str, Any]],
+        ttl: Ttl,
+        transaction: Connections | None = None,
     ) -> None:
-        """Create a thread whose past is these supersteps, or nothing at all.
+        """Create a thread whose past is these supersteps, or nothing at all; in `transaction`, if there is one.
 
         Raises what `bulk_update` does, and ThreadExists.
         """
@@ -171,7 +176,7 @@ class States:
         thread = _Thread(thread_id, metadata.get("graph_id") or "", {})
         self._check_graph(thread)
         parameters = await permit_creation(thread_id, metadata, ttl, "raise")
-        async with self._pool.connection() as connection, connection.transaction():
+        async with (transaction or self._pool).connection() as connection, connection.transaction():
             cursor = await connection.execute(_THREADS["create"], parameters)
             if await cursor.fetchone() is None:
                 raise ThreadExists(thread_id)

@@ -1,4 +1,4 @@
-"""Owns clearing away what nobody needs any more: threads of stateless runs, rows of the long dead."""
+"""Owns clearing away what nobody needs any more: threads of stateless runs, old keys, rows of the long dead."""
 
 import asyncio
 import logging
@@ -9,6 +9,7 @@ from psycopg_pool import PoolTimeout
 
 from threadline.checkpoints.pool import Pool
 from threadline.checkpoints.statements import load_statements
+from threadline.runs.idempotency import forget_keys
 
 logger = logging.getLogger("threadline.sweep")
 
@@ -38,12 +39,13 @@ class Sweep:
                 logger.warning("sweep.retry", extra={"error": repr(error)})
 
     async def sweep(self) -> None:
-        """Delete the threads of stateless runs whose time is over, and rows of the long dead."""
+        """Delete the threads of stateless runs whose time is over, such keys, and rows of the long dead."""
         while await self._sweep_threads() == BATCH:
             continue  # there may be more
         async with self.pool.connection() as connection:
             for statement in _LEFTOVERS:
                 await connection.execute(statement)
+        await forget_keys(self.pool)
 
     async def _sweep_threads(self) -> int:
         async with self.pool.connection() as connection, connection.transaction():

@@ -6,7 +6,7 @@ from uuid import UUID, uuid4
 
 from psycopg.rows import kwargs_row
 
-from threadline.checkpoints.pool import Pool
+from threadline.checkpoints.pool import Connections
 from threadline.checkpoints.statements import load_statements
 from threadline.runs.callers import clear_thread, permit
 from threadline.runs.copies import copy_thread, measure_thread
@@ -58,9 +58,13 @@ def _tell_nobody(thread_id: UUID) -> None:
 class Threads:
     """The threads of one database."""
 
-    def __init__(self, pool: Pool, announce: Callable[[UUID], None] = _tell_nobody) -> None:
+    def __init__(self, pool: Connections, announce: Callable[[UUID], None] = _tell_nobody) -> None:
         self._pool = pool
         self._announce = announce
+
+    def within(self, transaction: Connections) -> "Threads":
+        """Return the same threads for whoever creates some in a transaction of its own."""
+        return Threads(transaction, self._announce)
 
     async def create(
         self,
