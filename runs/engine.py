@@ -4,8 +4,6 @@ What the process is for, and what happens when it fails, is decided by whoever o
 """
 
 import logging
-import os
-import socket
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -32,6 +30,7 @@ from threadline.runs.crons import Crons
 from threadline.runs.endings import Endings
 from threadline.runs.heads import Placed
 from threadline.runs.hints import Hint, Hints
+from threadline.runs.hosts import process_name
 from threadline.runs.idempotency import Keys
 from threadline.runs.item_store import ItemSettings, ItemStore
 from threadline.runs.items import Items
@@ -123,7 +122,7 @@ async def open_engine(database: Database, registry: Registry, settings: EngineSe
         stack.push_async_callback(parts.tracing.close)
         await parts.assistants.sync_system()
         await parts.retention.set_default()
-        lease = hold_lease(database, pool, parts.process_id, _process_name(), settings.lease, settings.lease_renew)
+        lease = hold_lease(database, pool, parts.process_id, process_name(), settings.lease, settings.lease_renew)
         tasks = [await stack.enter_async_context(lease)]
         await parts.versions.register()
         tasks += await stack.enter_async_context(parts.writer.running())
@@ -173,7 +172,7 @@ class _Parts:
         settings = self._settings
         workshop = Workshop(
             process_id=self.process_id,
-            worker=_process_name(),
+            worker=process_name(),
             registry=self._registry,
             pool=self._pool,
             pooler=self._pooler,
@@ -297,7 +296,3 @@ class _Parts:
         self.worker.wake()
         self.scheduler.wake()
         self.worker.look_for_cancels()
-
-
-def _process_name() -> str:
-    return f"{socket.gethostname()}/{os.getpid()}"
