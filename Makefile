@@ -47,6 +47,10 @@ test: $(INSTALLED) ## run the tests; PYTEST_ARGS='-k name' for some of them
 test-slow: $(INSTALLED) reference ## run the tests that take minutes or many processes
 	$(BIN)/pytest -m slow -o faulthandler_timeout=900 $(PYTEST_ARGS)
 
+.PHONY: test-programs
+test-programs: $(INSTALLED) ## run those slow tests that start whole programs, as CI does
+	$(BIN)/pytest -n 2 -m slow tests/commands tests/process $(PYTEST_ARGS)
+
 .PHONY: test-all-pythons
 test-all-pythons: ## run the tests on each supported Python of this machine, each in its own environment
 	@for version in 3.11 3.12 3.13; do \

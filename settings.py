@@ -15,6 +15,7 @@ from pydantic import BeforeValidator, model_validator
 from threadline.environment import (
     Certificates,
     Count,
+    Days,
     Delay,
     Environment,
     Expects,
@@ -30,6 +31,7 @@ from threadline.environment import (
     Section,
     SettingsError,
     Share,
+    SigningKeys,
     Source,
     Words,
     read_env_file,
@@ -181,10 +183,16 @@ class FetchSettings(Section):
 
 
 class WebhookSettings(Section):
-    """Where webhooks may go."""
+    """Where webhooks may go, what they are signed with, and for how long it can be read what became of them."""
 
     # Off: whoever may start a run could call what listens on this machine.
     allow_loopback: Annotated[Flag, variables("THREADLINE_WEBHOOK_ALLOW_LOOPBACK")] = False
+    # Several, while receivers move from one to the next: each signs. Unset, nothing is signed.
+    secrets: Annotated[SigningKeys, variables("THREADLINE_WEBHOOK_SECRET")] = ()
+    # Long enough for "did you get it?"; each holds a copy of what the run left. Fires of crons, too.
+    settled_days: Annotated[Days, variables("THREADLINE_SETTLED_DAYS")] = 7
+    # What was given up waits for a person, who may be on holiday.
+    dead_days: Annotated[Days, variables("THREADLINE_DEAD_DAYS")] = 30
 
 
 class TracingSettings(Section):

@@ -41,6 +41,8 @@ def _as_json(load: Load, worker: Worker) -> dict[str, object]:
         },
         "workers": {"max": worker.places, "active": worker.places - worker.room, "available": worker.room},
         "processes": load.processes,
+        "webhooks": {"n_pending": load.webhooks_pending, "n_dead": load.webhooks_dead},
+        "cron_fires": {"n_pending": load.cron_fires_pending, "n_dead": load.cron_fires_dead},
     }
 
 
@@ -54,6 +56,10 @@ def _as_text(load: Load, worker: Worker) -> str:
         ("lg_api_workers_active", "Places for runs in this process that are taken.", worker.places - worker.room),
         ("lg_api_workers_available", "Places for runs in this process that are free.", worker.room),
         ("threadline_processes", "Processes with a valid lease.", load.processes),
+        ("threadline_webhooks_pending", "Webhooks that are owed.", load.webhooks_pending),
+        ("threadline_webhooks_dead", "Webhooks that were given up.", load.webhooks_dead),
+        ("threadline_cron_fires_pending", "Moments of crons whose run is tried again.", load.cron_fires_pending),
+        ("threadline_cron_fires_dead", "Moments of crons that were given up.", load.cron_fires_dead),
     )
     return "".join(
         f"# HELP {name} {told}\n# TYPE {name} gauge\n{name} {float(value or 0)}\n" for name, told, value in gauges

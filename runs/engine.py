@@ -40,15 +40,16 @@ from threadline.runs.queue import Queue
 from threadline.runs.retention import Retention, ThreadLifetimes
 from threadline.runs.scheduler import Scheduler
 from threadline.runs.serializers import Serializers
+from threadline.runs.signatures import Signer
 from threadline.runs.states import States
-from threadline.runs.sweep import Sweep
+from threadline.runs.sweep import Keeping, Sweep
 from threadline.runs.tails import Tails
 from threadline.runs.takeover import Takeover
 from threadline.runs.threads import Threads
 from threadline.runs.tracing import Tracing
 from threadline.runs.versions import Versions
 from threadline.runs.webhook_policy import WebhookPolicy
-from threadline.runs.webhooks import Webhooks
+from threadline.runs.webhooks import Webhooks, make_webhooks
 from threadline.runs.worker import Worker, WorkerLimits
 from threadline.runs.workshop import Workshop
 from threadline.settings import TracingSettings
@@ -78,6 +79,8 @@ class EngineSettings:
     tracing: TracingSettings = field(default_factory=TracingSettings)
     trace_spool: Path = Path(".threadline/traces")  # folder for traces that could not be sent
     webhooks: WebhookPolicy = field(default_factory=WebhookPolicy)
+    signer: Signer = field(default_factory=Signer)
+    keeping: Keeping = field(default_factory=Keeping)
     lifetimes: ThreadLifetimes = field(default_factory=ThreadLifetimes)
     items: ItemSettings = field(default_factory=ItemSettings)
 
@@ -162,10 +165,10 @@ class _Parts:
         self._takeover = self._make_takeover()
         executor = self.worker if settings.executes else None
         self.admission = Admission(database, self.process_id, executor, lambda row: self.tails.publish([row]))
-        self.webhooks = Webhooks(pool, settings.webhooks, settings.poll)
+        self.webhooks = make_webhooks(pool, settings.webhooks, settings.signer, settings.poll)
         parts = (pool, self.admission, self.hints, self.tails, self.versions)
         self.queue = Queue(*parts, max_pending=settings.max_pending_runs, webhook_policy=settings.webhooks)
-        self.scheduler = Scheduler(pool, self.assistants, settings.poll, self._take_fired)
+        self.scheduler = Scheduler(pool, self.assistants, settings.poll, self.queue.check_limit, self._take_fired)
         self.queue.on_pending, self.queue.on_cancel = self.worker.wake, self.worker.look_for_cancels
 
     def _make_worker(self) -> Worker:
@@ -218,7 +221,7 @@ class _Parts:
             work["worker/cancel"] = self.worker.cancel_for_ever()
             work["takeover"] = self._takeover.watch_for_ever()
             work["scheduler"] = self.scheduler.fire_for_ever()
-            work["sweep"] = Sweep(self._pool).sweep_for_ever()
+            work["sweep"] = Sweep(self._pool, self._settings.keeping).sweep_for_ever()
             work["retention"] = self.retention.sweep_for_ever()
             work["items"] = self.store.sweep_for_ever()
         return work

@@ -104,12 +104,13 @@ class Queue:
         self.on_pending()
 
     async def _check(self, requests: Sequence[RunRequest]) -> None:
-        await self._check_limit()
+        await self.check_limit()
         for webhook in {request.webhook for request in requests}:
             if webhook is not None:
                 await self._webhook_policy.check(webhook)
 
-    async def _check_limit(self) -> None:
+    async def check_limit(self) -> None:
+        """Raise TooManyPending when no more runs may wait."""
         if monotonic() - self._counted_at > COUNT_EVERY and not self._counting.locked():
             async with self._counting, self._pool.connection() as connection:
                 cursor = await connection.execute(_SQL["count_pending"])

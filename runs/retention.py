@@ -17,6 +17,7 @@ from psycopg_pool import PoolTimeout
 from threadline.checkpoints.pool import Pool
 from threadline.checkpoints.statements import load_statements
 from threadline.runs.callers import clear_thread
+from threadline.runs.deliveries import disown_deliveries
 from threadline.runs.errors import ThreadNotFound
 from threadline.runs.model import Ttl, TtlStrategy
 
@@ -141,6 +142,7 @@ async def _remove(connection: AsyncConnection[Any], thread_ids: Sequence[UUID], 
         return
     if strategy is TtlStrategy.DELETE:
         await connection.execute(_SWEEP["delete_threads"], {"thread_ids": thread_ids})
+        await disown_deliveries(connection, thread_ids)
         return
     await connection.execute(_SQL["prune_checkpoints"], {"thread_ids": thread_ids})
     names = [str(thread_id) for thread_id in thread_ids]

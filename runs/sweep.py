@@ -1,8 +1,10 @@
-"""Owns clearing away what nobody needs any more: threads of stateless runs, old keys, rows of the long dead."""
+"""Owns clearing away what nobody needs: threads of stateless runs, old keys, what is settled, the long dead."""
 
 import asyncio
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import LiteralString
 
 from psycopg import Error
 from psycopg_pool import PoolTimeout
@@ -16,11 +18,19 @@ logger = logging.getLogger("threadline.sweep")
 _SQL = load_statements("threadline.runs", "sweep.sql")
 _LEASE = load_statements("threadline.runs", "lease.sql")
 _ENDINGS = load_statements("threadline.runs", "endings.sql")
-_WEBHOOKS = load_statements("threadline.runs", "webhooks.sql")
-_LEFTOVERS = (_LEASE["forget_dead"], _LEASE["forget_writers"], _ENDINGS["forget_bases"], _WEBHOOKS["forget_dead"])
+_OUTBOXES = {name: load_statements("threadline.runs", f"{name}.sql")["forget"] for name in ("deliveries", "fires")}
+_LEFTOVERS = (_LEASE["forget_dead"], _LEASE["forget_writers"], _ENDINGS["forget_bases"])
 
 EVERY = 10.0  # seconds
-BATCH = 500  # threads in one transaction
+BATCH = 500  # threads, or rows of an outbox, in one transaction
+
+
+@dataclass(frozen=True, slots=True)
+class Keeping:
+    """For how long webhooks and fires of crons can be read: those that went well, and those that were given up."""
+
+    settled: timedelta = timedelta(days=7)
+    dead: timedelta = timedelta(days=30)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +38,7 @@ class Sweep:
     """Sweeps now and then, until nothing is left to sweep; processes that sweep at once take different threads."""
 
     pool: Pool
+    keeping: Keeping = field(default_factory=Keeping)
 
     async def sweep_for_ever(self) -> None:
         """Sweep every few seconds."""
@@ -46,6 +57,15 @@ class Sweep:
             for statement in _LEFTOVERS:
                 await connection.execute(statement)
         await forget_keys(self.pool)
+        for statement in _OUTBOXES.values():
+            while await self._forget(statement) == BATCH:
+                continue  # there may be more
+
+    async def _forget(self, statement: LiteralString) -> int:
+        parameters = {"settled": self.keeping.settled, "dead": self.keeping.dead, "batch": BATCH}
+        async with self.pool.connection() as connection:
+            cursor = await connection.execute(statement, parameters)
+            return cursor.rowcount
 
     async def _sweep_threads(self) -> int:
         async with self.pool.connection() as connection, connection.transaction():

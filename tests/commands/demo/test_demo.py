@@ -5,7 +5,6 @@ import re
 import signal
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -34,13 +33,12 @@ WORDS = ("planner", "tool", "responder", "interrupt", "kill", "resume", "resumed
 
 
 @pytest.fixture(autouse=True)
-def _no_folder_is_left() -> Iterator[None]:
-    def folders() -> set[Path]:
-        return set(Path(tempfile.gettempdir()).glob("threadline-demo-*"))
-
-    before = folders()
+def _no_folder_is_left(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    temporary = folder / "temporary"  # of its own: other demos may be played on this machine
+    temporary.mkdir(mode=0o711)
+    monkeypatch.setenv("TMPDIR", str(temporary))
     yield
-    assert folders() <= before
+    assert list(temporary.glob("threadline-demo-*")) == []
 
 
 def test_the_demo_plays_the_life_of_a_run_to_its_end() -> None:
@@ -102,6 +100,7 @@ def test_a_demo_without_documents_says_so_and_fails(folder: Path) -> None:
     )
 
 
+@pytest.mark.slow  # most of another demo
 def test_a_demo_that_finds_a_promise_broken_fails_and_says_which(folder: Path) -> None:
     (folder / "empty.md").write_text("\n")
     played = run("demo", "--docs", "empty.md", cwd=folder)
@@ -110,6 +109,7 @@ def test_a_demo_that_finds_a_promise_broken_fails_and_says_which(folder: Path) -
     assert "End of the server's log:" in played.stderr
 
 
+@pytest.mark.slow  # most of another demo
 def test_a_demo_that_is_stopped_takes_its_server_with_it(start: Launch) -> None:
     program = start("demo")
     eventually(lambda: "planner" in program.output, within=60)
