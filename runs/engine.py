@@ -127,14 +127,13 @@ async def open_engine(database: Database, registry: Registry, settings: EngineSe
         await parts.retention.set_default()
         lease = hold_lease(database, pool, parts.process_id, process_name(), settings.lease, settings.lease_renew)
         tasks = [await stack.enter_async_context(lease)]
-        await parts.versions.register()
         tasks += await stack.enter_async_context(parts.writer.running())
         tasks.append(await stack.enter_async_context(parts.admission.running()))
         tasks += await stack.enter_async_context(run_tasks(parts.background()))
         stack.push_async_callback(parts.store.close)
         failures: list[BaseException] = []
         stack.push_async_callback(parts.worker.stop)
-        stack.push_async_callback(parts.versions.withdraw)
+        await stack.enter_async_context(parts.versions.registered())
         stack.enter_context(watch(tasks, failures))
         yield parts.engine()
         if failures:

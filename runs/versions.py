@@ -3,8 +3,8 @@
 What a run does when it meets another version is `resumption`'s, what a version is `graphs.versions`'.
 """
 
-from collections.abc import Iterable, Mapping
-from contextlib import suppress
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, NamedTuple
@@ -85,11 +85,16 @@ class Versions:
         async with self._pool.connection() as connection:
             await connection.execute(_SQL["register"], parameters)
 
-    async def withdraw(self) -> None:
-        """Let nobody leave a run to this process any more: it is about to stop."""
-        with suppress(Error, PoolTimeout, OSError):  # without a database the process's lease passes by itself
-            async with self._pool.connection(timeout=2.0) as connection:
-                await connection.execute(_SQL["withdraw"], {"process_id": self._process_id})
+    @asynccontextmanager
+    async def registered(self) -> AsyncIterator[None]:
+        """Be known for the length of the block. Leaving it, before the process stops, lets nobody wait for it more."""
+        await self.register()
+        try:
+            yield
+        finally:
+            with suppress(Error, PoolTimeout, OSError):  # without a database the process's lease passes by itself
+                async with self._pool.connection(timeout=2.0) as connection:
+                    await connection.execute(_SQL["withdraw"], {"process_id": self._process_id})
 
     async def compare(self, topology_hash: str | None, version: Version, gone: Iterable[str] = ()) -> Change:
         """Return what became of a graph since that version of it."""
