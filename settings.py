@@ -27,6 +27,7 @@ from threadline.environment import (
     Name,
     Port,
     PostgresUrl,
+    SchemaName,
     Secret,
     Section,
     SettingsError,
@@ -37,13 +38,11 @@ from threadline.environment import (
     read_env_file,
     variables,
 )
-from threadline.keeping import KeepSettings
 
 __all__ = [
     "ApiSettings",
     "DatabaseSettings",
     "FetchSettings",
-    "KeepSettings",
     "ModelSettings",
     "ServerSettings",
     "Settings",
@@ -74,6 +73,8 @@ class DatabaseSettings(Section):
     pool_size: Annotated[Count, variables("DATABASE_POOL_SIZE")] = 16
     # Off: a direct connection may prepare statements, PgBouncer in transaction mode may not.
     pooler: Annotated[Flag, variables("DATABASE_POOLER")] = False
+    # Where everybody looks; one of its own lets several of us share a database without seeing each other.
+    schema_name: Annotated[SchemaName, variables("DATABASE_SCHEMA")] = "public"
     # Past the pooler, for LISTEN; without it, waiting is polling.
     direct_url: Annotated[PostgresUrl, variables("DATABASE_DIRECT_URL")] = None
     # Only for the server of our own; unset, the packaged binaries are taken, then those on PATH.
@@ -240,7 +241,6 @@ class Settings:
     fetch: FetchSettings = field(default_factory=FetchSettings)
     webhooks: WebhookSettings = field(default_factory=WebhookSettings)
     tracing: TracingSettings = field(default_factory=TracingSettings)
-    keep: KeepSettings = field(default_factory=KeepSettings)
 
 
 def load_settings(
@@ -276,7 +276,6 @@ def load_settings(
         fetch=environment.read(FetchSettings),
         webhooks=environment.read(WebhookSettings),
         tracing=environment.read(TracingSettings),
-        keep=environment.read(KeepSettings),
     )
     environment.reject_misspelt()
     if environment.problems:

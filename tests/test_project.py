@@ -19,9 +19,8 @@ MAY_IMPORT = {
     "graphs": set(),
     "checkpoints": set(),
     "environment": set(),
-    "keeping": {"environment"},
-    "settings": {"environment", "keeping"},
-    "runs": {"graphs", "checkpoints", "settings", "keeping"},
+    "settings": {"environment"},
+    "runs": {"graphs", "checkpoints", "settings"},
     "replay": {"runs", "graphs", "checkpoints"},
     "api": {
         *("runs", "replay", "checkpoints.pool", "settings"),

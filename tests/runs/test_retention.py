@@ -16,9 +16,8 @@ from typing_extensions import TypedDict
 
 from threadline.checkpoints.pool import Pool
 from threadline.checkpoints.saver import ThreadSaver
-from threadline.keeping import KeepSettings
 from threadline.runs.model import Ttl, TtlStrategy
-from threadline.runs.retention import Retention, ThreadLifetimes, make_retention
+from threadline.runs.retention import Retention, ThreadLifetimes
 from threadline.tests.laboratory.locks import until
 from threadline.tests.runs.state_world import World, as_json, config_of
 
@@ -32,8 +31,7 @@ async def world(pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def retention(world: World, default: Ttl | None = None, limit: int = 1000) -> Retention:
-    lifetimes = ThreadLifetimes(default, timedelta(minutes=1), limit)
-    return make_retention(world.pool, lifetimes, KeepSettings(), world.announced.append)
+    return Retention(world.pool, ThreadLifetimes(default, timedelta(minutes=1), limit), world.announced.append)
 
 
 async def age(world: World, thread_id: UUID, minutes: float) -> None:
