@@ -6,6 +6,7 @@ VENV ?= .venv
 DOCS ?=
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
+FAULTS_ARGS ?=
 
 BIN := $(VENV)/bin
 UV := $(or $(shell command -v uv 2>/dev/null),$(BIN)/uv)
@@ -86,6 +87,10 @@ fix: $(INSTALLED) ## format, and mend what the linter can mend
 .PHONY: bench
 bench: $(INSTALLED) ## measure against the official saver in one sitting; BENCH_ARGS='--rounds 3' and others
 	$(BIN)/python bench/run.py $(BENCH_ARGS)
+
+.PHONY: faults
+faults: $(INSTALLED) ## kill, cut and stop everything under load for ten minutes, and judge; FAULTS_ARGS='--seconds 60 --seed 7'
+	@exec $(BIN)/python -m threadline.tests.faults $(FAULTS_ARGS)
 
 .PHONY: lock
 lock: $(UV) ## resolve pyproject.toml anew into requirements/
