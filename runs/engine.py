@@ -24,6 +24,7 @@ from threadline.checkpoints.pool import Database, Pool, open_pool
 from threadline.checkpoints.saver import ThreadSaver
 from threadline.checkpoints.writer import Committed, GroupWriter
 from threadline.graphs.registry import Registry
+from threadline.keeping import KeepSettings
 from threadline.runs.admission import Admission
 from threadline.runs.assistants import Assistants
 from threadline.runs.background import run_tasks, watch
@@ -38,7 +39,7 @@ from threadline.runs.items import Items
 from threadline.runs.lease import hold_lease
 from threadline.runs.model import LogRow
 from threadline.runs.queue import Queue
-from threadline.runs.retention import Retention, ThreadLifetimes
+from threadline.runs.retention import Retention, ThreadLifetimes, make_retention
 from threadline.runs.scheduler import Scheduler
 from threadline.runs.serializers import Serializers
 from threadline.runs.signatures import Signer
@@ -55,8 +56,6 @@ from threadline.runs.workshop import Workshop
 from threadline.settings import TracingSettings
 
 logger = logging.getLogger("threadline.engine")
-
-LINGER = timedelta(minutes=5)  # how long the thread of a finished stateless run stays for its waiters
 
 
 class EngineFailed(Exception):
@@ -83,6 +82,7 @@ class EngineSettings:
     keeping: Keeping = field(default_factory=Keeping)
     lifetimes: ThreadLifetimes = field(default_factory=ThreadLifetimes)
     items: ItemSettings = field(default_factory=ItemSettings)
+    keep: KeepSettings = field(default_factory=KeepSettings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,11 +153,11 @@ class _Parts:
         self.tracing = Tracing(settings.tracing, settings.trace_spool)
         self.tails = Tails(pool, settings.poll)
         self.hints = Hints(database, self.process_id, self._take_hint, self._look_at_everything)
-        self.writer = GroupWriter(database, self._take_commits, linger=LINGER)
+        self.writer = GroupWriter(database, self._take_commits, linger=settings.keep.stateless)
         self.assistants = Assistants(pool, registry)
         self.threads = Threads(pool, self._announce)
-        self.retention = Retention(pool, settings.lifetimes, self._announce)
-        self._endings = Endings(pool, registry, self._serializers, self._announce, LINGER)
+        self.retention = make_retention(pool, settings.lifetimes, settings.keep, self._announce)
+        self._endings = Endings(pool, registry, self._serializers, self._announce, settings.keep.stateless)
         self.worker = self._make_worker()
         self._takeover = self._make_takeover()
         executor = self.worker if settings.executes else None
@@ -217,7 +217,7 @@ class _Parts:
             work["worker/cancel"] = self.worker.cancel_for_ever()
             work["takeover"] = self._takeover.watch_for_ever()
             work["scheduler"] = self.scheduler.fire_for_ever()
-            work["sweep"] = Sweep(self._pool, self._settings.keeping).sweep_for_ever()
+            work["sweep"] = Sweep(self._pool, self._settings.keeping, self.retention.expiry).sweep_for_ever()
             work["retention"] = self.retention.sweep_for_ever()
             work["items"] = self.store.sweep_for_ever()
         return work
