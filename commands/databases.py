@@ -57,6 +57,7 @@ def configured_database(settings: DatabaseSettings) -> Database | None:
         pooler=settings.pooler,
         direct_conninfo=settings.direct_url.get_secret_value() if settings.direct_url else None,
         pool_size=settings.pool_size,
+        schema_name=settings.schema_name,
         vault=configured_vault(settings),
     )
 
@@ -76,9 +77,10 @@ def configured_vault(settings: DatabaseSettings) -> Vault:
     return vault or PLAIN
 
 
-def embedded_database(conninfo: str, settings: DatabaseSettings) -> Database:
-    """Return the database of a server of our own."""
-    return Database(conninfo, pool_size=settings.pool_size, vault=configured_vault(settings))
+def embedded_database(dsn: str, settings: DatabaseSettings) -> Database:
+    """Return the database of the embedded server at `dsn`."""
+    vault = configured_vault(settings)
+    return Database(dsn, pool_size=settings.pool_size, schema_name=settings.schema_name, vault=vault)
 
 
 async def await_database(database: Database, patience: timedelta | None = PATIENCE) -> None:
