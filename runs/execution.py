@@ -206,7 +206,7 @@ class Execution:
             saver.held.drop()
 
     async def _call_graph(self, invocation: Invocation, recorder: Recorder, saver: RunSaver) -> None:
-        workshop = self._workshop
+        workshop, run = self._workshop, self.claim.run
         config: Any = dict(invocation.config)
         config["configurable"] = {
             **config["configurable"],
@@ -218,15 +218,15 @@ class Execution:
             if (value := getattr(invocation, key)) is not None:
                 options[key] = value
         async with workshop.registry.open_graph(
-            self.claim.run.graph_id,
+            run.graph_id,
             checkpointer=saver,
             store=workshop.store,
             config=config,
             context_kind="threads.create_run",
             context=invocation.context,
         ) as graph:
-            saver.serde = workshop.serializers.of(self.claim.run.graph_id)
-            with workshop.tracing.trace(self.claim.run, workshop.registry.version(self.claim.run.graph_id)) as trace:
+            saver.serde, version = workshop.serializers.of(run.graph_id), workshop.registry.version(run.graph_id)
+            async with workshop.tracing.trace(run, version, recorder.log_event) as trace:
                 config["callbacks"] = [*trace.callbacks, *recorder.callbacks]
                 with recorder.transcript or nullcontext():
                     await _stream(graph, invocation, config, options, recorder)
