@@ -6,6 +6,7 @@ VENV ?= .venv
 DOCS ?=
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
+FAULTS_ARGS ?=
 
 BIN := $(VENV)/bin
 UV := $(or $(shell command -v uv 2>/dev/null),$(BIN)/uv)
@@ -42,6 +43,11 @@ demo: $(INSTALLED) ## play the life of a run through HTTP and exit; DOCS=path fo
 .PHONY: test
 test: $(INSTALLED) ## run the tests; PYTEST_ARGS='-k name' for some of them
 	$(BIN)/pytest -n $(if $(TEST_DATABASE_URL),2,3) -m 'not slow' $(PYTEST_ARGS)
+
+.PHONY: test-schema
+test-schema: $(INSTALLED) ## run the tests of runs, store and API again with the tables in another schema, found by no search_path
+	TEST_DATABASE_SCHEMA=elsewhere $(BIN)/pytest -n 2 -m 'not slow' tests/checkpoints/test_schema.py tests/runs tests/api \
+	  tests/invariants $(PYTEST_ARGS)
 
 .PHONY: test-slow
 test-slow: $(INSTALLED) reference ## run the tests that take minutes or many processes
@@ -81,6 +87,10 @@ fix: $(INSTALLED) ## format, and mend what the linter can mend
 .PHONY: bench
 bench: $(INSTALLED) ## measure against the official saver in one sitting; BENCH_ARGS='--rounds 3' and others
 	$(BIN)/python bench/run.py $(BENCH_ARGS)
+
+.PHONY: faults
+faults: $(INSTALLED) ## kill, cut and stop everything under load for ten minutes, and judge; FAULTS_ARGS='--seconds 60 --seed 7'
+	@exec $(BIN)/python -m threadline.tests.faults $(FAULTS_ARGS)
 
 .PHONY: lock
 lock: $(UV) ## resolve pyproject.toml anew into requirements/
