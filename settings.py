@@ -38,11 +38,13 @@ from threadline.environment import (
     read_env_file,
     variables,
 )
+from threadline.keeping import KeepSettings
 
 __all__ = [
     "ApiSettings",
     "DatabaseSettings",
     "FetchSettings",
+    "KeepSettings",
     "ModelSettings",
     "ServerSettings",
     "Settings",
@@ -241,6 +243,7 @@ class Settings:
     fetch: FetchSettings = field(default_factory=FetchSettings)
     webhooks: WebhookSettings = field(default_factory=WebhookSettings)
     tracing: TracingSettings = field(default_factory=TracingSettings)
+    keep: KeepSettings = field(default_factory=KeepSettings)
 
 
 def load_settings(
@@ -276,6 +279,7 @@ def load_settings(
         fetch=environment.read(FetchSettings),
         webhooks=environment.read(WebhookSettings),
         tracing=environment.read(TracingSettings),
+        keep=environment.read(KeepSettings),
     )
     environment.reject_misspelt()
     if environment.problems:

@@ -44,6 +44,11 @@ class Migration:
     def digest(self) -> str:
         return hashlib.sha256(self.text.encode()).hexdigest()
 
+    @property
+    def is_concurrent(self) -> bool:
+        """Whether it is the one statement that builds an index beside writers, which no transaction may hold."""
+        return "create index concurrently if not exists" in self.text
+
 
 def list_migrations() -> list[Migration]:
     """Return the documents in order. Raises MigrationError when two have one number; a hole is one never released."""
@@ -191,13 +196,16 @@ async def _apply_documents(connection: AsyncConnection) -> list[str]:
 
 
 async def _apply_document(connection: AsyncConnection, migration: Migration) -> None:
+    record = {"number": migration.number, "name": migration.name, "digest": migration.digest}
     try:
-        async with connection.transaction():
+        if migration.is_concurrent:
+            # What was built but not recorded, or only half built, is found and dealt with by the next attempt.
             await connection.execute(migration.text, prepare=False)
-            await connection.execute(
-                _SQL["record"],
-                {"number": migration.number, "name": migration.name, "digest": migration.digest},
-            )
+            await connection.execute(_SQL["record"], record)
+        else:
+            async with connection.transaction():
+                await connection.execute(migration.text, prepare=False)
+                await connection.execute(_SQL["record"], record)
     except Exception as error:
         raise MigrationError(f"migration {migration.number:04}_{migration.name} failed: {error}") from error
     logger.info("migrate.applied", extra={"migration": f"{migration.number:04}_{migration.name}"})

@@ -21,7 +21,7 @@ join pg_class t on t.oid = i.indrelid
 join pg_namespace n on n.oid = c.relnamespace
 where not i.indisvalid
   and n.nspname = %(schema)s
-  and t.relname in ('checkpoints', 'checkpoint_blobs', 'checkpoint_writes', 'store', 'store_vectors')
+  and t.relname in ('checkpoints', 'checkpoint_blobs', 'checkpoint_writes', 'store', 'store_vectors', 'runs')
 
 -- name: checkpoint_versions_exist
 -- Whether LangGraph's saver has been set up here.
@@ -57,5 +57,6 @@ create table if not exists threadline_migrations (
 select number, digest from threadline_migrations
 
 -- name: record
--- In the transaction of the document itself: applied and recorded, or neither.
+-- In the transaction of the document itself: applied and recorded, or neither. An index that is built beside writers
+-- is recorded behind that.
 insert into threadline_migrations (number, name, digest) values (%(number)s, %(name)s, %(digest)s)

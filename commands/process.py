@@ -195,6 +195,7 @@ def _engine_settings(settings: Settings, *, executes: bool) -> EngineSettings:
         max_pending_runs=settings.api.max_pending_runs,
         tracing=settings.tracing,
         trace_spool=trace_folder(settings),
+        keep=settings.keep,
         signer=make_signer(secret.get_secret_value() for secret in settings.webhooks.secrets),
         keeping=Keeping(timedelta(days=settings.webhooks.settled_days), timedelta(days=settings.webhooks.dead_days)),
     )

@@ -11,6 +11,7 @@ from psycopg_pool import PoolTimeout
 
 from threadline.checkpoints.pool import Pool
 from threadline.checkpoints.statements import load_statements
+from threadline.runs.expiry import Expiry
 from threadline.runs.idempotency import forget_keys
 
 logger = logging.getLogger("threadline.sweep")
@@ -23,6 +24,7 @@ _LEFTOVERS = (_LEASE["forget_dead"], _LEASE["forget_writers"], _ENDINGS["forget_
 
 EVERY = 10.0  # seconds
 BATCH = 500  # threads, or rows of an outbox, in one transaction
+SHARE = 5.0  # seconds of these that clearing away what is old may take, so that a backlog leaves room for the rest
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +41,7 @@ class Sweep:
 
     pool: Pool
     keeping: Keeping = field(default_factory=Keeping)
+    expiry: Expiry | None = None
 
     async def sweep_for_ever(self) -> None:
         """Sweep every few seconds."""
@@ -50,7 +53,7 @@ class Sweep:
                 logger.warning("sweep.retry", extra={"error": repr(error)})
 
     async def sweep(self) -> None:
-        """Delete the threads of stateless runs whose time is over, such keys, and rows of the long dead."""
+        """Delete what nobody needs: stateless threads, old keys, rows of the long dead, what runs left too long ago."""
         while await self._sweep_threads() == BATCH:
             continue  # there may be more
         async with self.pool.connection() as connection:
@@ -60,6 +63,8 @@ class Sweep:
         for statement in _OUTBOXES.values():
             while await self._forget(statement) == BATCH:
                 continue  # there may be more
+        if self.expiry is not None:
+            await self.expiry.expire(SHARE)
 
     async def _forget(self, statement: LiteralString) -> int:
         parameters = {"settled": self.keeping.settled, "dead": self.keeping.dead, "batch": BATCH}

@@ -19,8 +19,9 @@ MAY_IMPORT = {
     "graphs": set(),
     "checkpoints": set(),
     "environment": set(),
-    "settings": {"environment"},
-    "runs": {"graphs", "checkpoints", "settings"},
+    "keeping": {"environment"},
+    "settings": {"environment", "keeping"},
+    "runs": {"graphs", "checkpoints", "settings", "keeping"},
     "replay": {"runs", "graphs", "checkpoints"},
     "api": {
         *("runs", "replay", "checkpoints.pool", "settings"),

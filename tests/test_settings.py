@@ -260,3 +260,16 @@ def test_a_program_that_is_started_gets_our_variables_with_some_changed() -> Non
     environ = {"KEPT": "1", "CHANGED": "1"}
     assert variables_for_program({"CHANGED": "2", "NEW": "3"}, environ) == {"KEPT": "1", "CHANGED": "2", "NEW": "3"}
     assert environ == {"KEPT": "1", "CHANGED": "1"}
+
+
+def test_rows_of_runs_are_not_removed_before_their_events() -> None:
+    message = refusal(THREADLINE_KEEP_RUNS_SECONDS="60")
+    assert "THREADLINE_KEEP_RUNS_SECONDS='60' is refused: it must have a THREADLINE_KEEP_EVENTS_SECONDS" in message
+    assert "not longer" in refusal(THREADLINE_KEEP_RUNS_SECONDS="60", THREADLINE_KEEP_EVENTS_SECONDS="61")
+    keep = load(THREADLINE_KEEP_RUNS_SECONDS="60", THREADLINE_KEEP_EVENTS_SECONDS="60").keep
+    assert keep.runs == keep.events == timedelta(minutes=1)
+
+
+def test_checkpoints_may_go_at_once_but_events_may_not() -> None:
+    assert load(THREADLINE_KEEP_CHECKPOINTS_SECONDS="0").keep.checkpoints == timedelta(0)
+    assert "a number of seconds above 0" in refusal(THREADLINE_KEEP_EVENTS_SECONDS="0")

@@ -11,6 +11,7 @@ from psycopg.conninfo import make_conninfo
 
 from threadline.checkpoints.migrate import MigrationError, list_migrations, migrate, verify
 from threadline.checkpoints.pool import Database, open_pool
+from threadline.tests.laboratory.locks import until_blocked
 from threadline.tests.laboratory.places import reach
 
 
@@ -57,3 +58,25 @@ async def test_a_migrator_gives_up_with_a_reason_when_the_lock_stays_taken(dsn: 
         connection.execute("select pg_advisory_lock(7216041853921104)")
         with pytest.raises(MigrationError, match="another process has been migrating"):
             await migrate(reach(dsn), wait=0.2)
+
+
+INSERT_RUN = """insert into runs (run_id, thread_id, assistant_id, graph_id, status)
+    values (gen_random_uuid(), gen_random_uuid(), gen_random_uuid(), 'g', 'success')"""
+
+
+async def test_an_index_of_ours_is_built_beside_writers_and_again_after_it_was_cut_off(dsn: str) -> None:
+    async with (
+        await psycopg.AsyncConnection.connect(dsn) as earlier,
+        await psycopg.AsyncConnection.connect(dsn, autocommit=True) as writer,
+    ):
+        await writer.execute("update pg_index set indisvalid = false where indexrelid = 'runs_ended'::regclass")
+        await writer.execute("delete from threadline_migrations where number = 17")
+        await earlier.execute(INSERT_RUN)  # not committed: building waits for it
+        migrating = asyncio.create_task(migrate(reach(dsn)))
+        await until_blocked(writer, "threadline/migrate")
+        await writer.execute("set lock_timeout = '5s'")
+        await writer.execute(INSERT_RUN)
+        await earlier.commit()
+        assert await migrating == ["0017_ended_runs"]
+        cursor = await writer.execute("select indisvalid from pg_index where indexrelid = 'runs_ended'::regclass")
+        assert await cursor.fetchone() == (True,)

@@ -87,7 +87,7 @@ async def test_every_span_names_thread_run_assistant_graph_version_and_attempt(w
         "run_id": str(run.run_id),
         "assistant_id": str(system_assistant_id("planning")),
         "graph_id": "planning",
-        "graph_version": world.registry.version("planning"),
+        "graph_version": world.registry.stamp("planning")["topology_hash"],
         "run_attempt": 1,
     }
     assert expected["graph_version"]
