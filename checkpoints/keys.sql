@@ -2,7 +2,7 @@
 
 -- name: lock
 -- The first statement: two processes that start at once see each other's keys. Readers are not held up.
-lock table encryption_keys in share row exclusive mode
+select pg_advisory_xact_lock(hashtextextended('threadline encryption keys', 0))
 
 -- name: noted
 -- The keys that are known, and what can be opened with each; '' is plain text.
