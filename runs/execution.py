@@ -12,10 +12,12 @@ from langgraph.runtime import RunControl, Runtime
 from psycopg import Error
 
 from threadline.checkpoints.buffer import CancelRequested, Entry, Fence, FencedOut, RunBuffer
+from threadline.checkpoints.effects import EffectJournal
 from threadline.checkpoints.run_saver import RunSaver
+from threadline.effects import journalling
 from threadline.runs.invocation import PROTOCOL, Invocation, make_invocation
 from threadline.runs.model import CancelAction, Claim, JsonObject, RunStatus, StopReason, ThreadStatus
-from threadline.runs.outcome import INTERRUPT, Outcome, describe_error, without, write_entry
+from threadline.runs.outcome import Outcome, describe_error, settle, without, write_entry
 from threadline.runs.past import Past
 from threadline.runs.recorder import Recorder
 from threadline.runs.secrets import secrets_of, shown_kwargs
@@ -147,7 +149,7 @@ class Execution:
             async with self._record(buffer, invocation, past) as (recorder, saver):
                 self._recorder, self._saver = recorder, saver
                 await self._call_graph(invocation, recorder, saver)
-            return _settle(recorder)
+            return settle(recorder)
         except FencedOut:
             raise
         except GraphDrained:
@@ -200,8 +202,11 @@ class Execution:
             opening=self._opening(),
             on_overflow=lambda: self.stop(StopReason.BACKLOG),
         )
+        keeps = invocation.durability != "exit"
+        journal = EffectJournal(workshop.pool, saver, buffer.fence, keeps_checkpoints=keeps, on_fenced_out=self.lose)
         try:
-            yield recorder, saver
+            with journalling(journal):
+                yield recorder, saver
         finally:
             saver.held.drop()
 
@@ -290,11 +295,3 @@ async def _stream(
         return
     async for _ in graph.astream(invocation.graph_input, config, stream_mode=[], **options):
         pass  # every event is taken by the hook
-
-
-def _settle(recorder: Recorder) -> Outcome:
-    values = recorder.values
-    if recorder.interrupted and recorder.questions and isinstance(values, dict) and INTERRUPT not in values:
-        values = {**values, INTERRUPT: recorder.questions}
-    status = ThreadStatus.INTERRUPTED if recorder.interrupted else ThreadStatus.IDLE
-    return Outcome(RunStatus.SUCCESS, status, values, interrupts=recorder.interrupts)

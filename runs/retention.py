@@ -25,6 +25,7 @@ logger = logging.getLogger("threadline.retention")
 _SQL = load_statements("threadline.runs", "retention.sql")
 _SWEEP = load_statements("threadline.runs", "sweep.sql")
 _SAVER = load_statements("threadline.checkpoints", "saver.sql")
+_EFFECTS = load_statements("threadline.checkpoints", "effects.sql")
 
 BATCH = 100  # threads in one transaction
 
@@ -145,4 +146,5 @@ async def _remove(connection: AsyncConnection[Any], thread_ids: Sequence[UUID], 
     await connection.execute(_SQL["prune_checkpoints"], {"thread_ids": thread_ids})
     names = [str(thread_id) for thread_id in thread_ids]
     await connection.execute(_SAVER["delete_orphaned_blobs"], {"thread_id": names})
+    await connection.execute(_EFFECTS["forget_pruned"], {"thread_ids": thread_ids})
     await connection.execute(_SQL["trim"], {"thread_ids": thread_ids})

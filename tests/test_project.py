@@ -17,10 +17,11 @@ from threadline.tests.source import ROOT, Module, files, modules, pyproject, req
 # `cli` and the commands put the parts together.
 MAY_IMPORT = {
     "graphs": set(),
-    "checkpoints": set(),
+    "effects": set(),
+    "checkpoints": {"effects"},
     "environment": set(),
     "settings": {"environment"},
-    "runs": {"graphs", "checkpoints", "settings"},
+    "runs": {"graphs", "checkpoints", "effects", "settings"},
     "replay": {"runs", "graphs", "checkpoints"},
     "api": {
         *("runs", "replay", "checkpoints.pool", "settings"),
