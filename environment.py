@@ -1,6 +1,8 @@
 """Owns how sections are read from variables and how a bad value is told; which exist is up to `settings`."""
 
+import re
 import ssl
+from base64 import b64decode
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -170,6 +172,12 @@ def _conninfo(value: SecretStr | None) -> SecretStr | None:
     return value
 
 
+def _schema_name(name: str) -> str:
+    if not re.fullmatch(r"(?!pg_)[a-z_][a-z0-9_]{0,47}", name):
+        raise ValueError("not a name of a schema of ours")
+    return name
+
+
 def _certificates(path: Path) -> Path:
     try:
         ssl.create_default_context(cafile=path)
@@ -178,8 +186,17 @@ def _certificates(path: Path) -> Path:
     return path
 
 
+def _signing_keys(secrets: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
+    for secret in secrets:
+        prefix, _, key = secret.get_secret_value().partition("_")
+        if prefix != "whsec" or not 24 <= len(b64decode(key, validate=True)) <= 64:
+            raise ValueError("no key of Standard Webhooks")
+    return secrets
+
+
 Count = Annotated[int, Field(ge=1), Expects("a whole number, 1 or more")]
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False), Expects("a number from 0 to 1")]
+Days = Annotated[int, Field(ge=0, le=36_500), Expects("a whole number of days, 0 or more")]
 Flag = Annotated[bool, Expects("true or false")]
 Location = Annotated[Path, AfterValidator(Path.expanduser), Expects("a path")]
 Certificates = Annotated[Path, AfterValidator(Path.expanduser), AfterValidator(_certificates), Expects("a path")]
@@ -187,10 +204,22 @@ Name = Annotated[str, Field(min_length=1), Expects("a name")]
 Host = Annotated[str, Field(pattern=r"^[^\s/]+$"), Expects("a host name or an address, without scheme or port")]
 Port = Annotated[int, Field(ge=0, le=65535), Expects("a port from 0 to 65535")]
 Secret = Annotated[SecretStr | None, Expects("a key")]
+SigningKeys = Annotated[
+    tuple[SecretStr, ...],
+    _text(_parts),
+    AfterValidator(_signing_keys),
+    Expects("`whsec_` and 24 to 64 bytes in base64, several with commas between them"),
+]
 HttpUrl = Annotated[str | None, Field(pattern=r"^https?://\S+$"), Expects("an http:// or https:// URL")]
 Words = Annotated[tuple[str, ...], _text(_parts), Expects("a list separated by commas")]
 Delay = Annotated[timedelta, _text(_seconds), Field(ge=timedelta(0)), Expects("a number of seconds, 0 or more")]
 Interval = Annotated[timedelta, _text(_seconds), Field(gt=timedelta(0)), Expects("a number of seconds above 0")]
+# Short enough for the channel that is named after it, and the same with and without quotes.
+SchemaName = Annotated[
+    str,
+    AfterValidator(_schema_name),
+    Expects("a name of up to 48 lower-case letters, digits and underscores that does not begin with pg_ or a digit"),
+]
 PostgresUrl = Annotated[
     SecretStr | None,
     AfterValidator(_conninfo),

@@ -15,6 +15,7 @@ from pydantic import BeforeValidator, model_validator
 from threadline.environment import (
     Certificates,
     Count,
+    Days,
     Delay,
     Environment,
     Expects,
@@ -26,20 +27,24 @@ from threadline.environment import (
     Name,
     Port,
     PostgresUrl,
+    SchemaName,
     Secret,
     Section,
     SettingsError,
     Share,
+    SigningKeys,
     Source,
     Words,
     read_env_file,
     variables,
 )
+from threadline.keeping import KeepSettings
 
 __all__ = [
     "ApiSettings",
     "DatabaseSettings",
     "FetchSettings",
+    "KeepSettings",
     "ModelSettings",
     "ServerSettings",
     "Settings",
@@ -70,6 +75,8 @@ class DatabaseSettings(Section):
     pool_size: Annotated[Count, variables("DATABASE_POOL_SIZE")] = 16
     # Off: a direct connection may prepare statements, PgBouncer in transaction mode may not.
     pooler: Annotated[Flag, variables("DATABASE_POOLER")] = False
+    # Where everybody looks; one of its own lets several of us share a database without seeing each other.
+    schema_name: Annotated[SchemaName, variables("DATABASE_SCHEMA")] = "public"
     # Past the pooler, for LISTEN; without it, waiting is polling.
     direct_url: Annotated[PostgresUrl, variables("DATABASE_DIRECT_URL")] = None
     # Only for the server of our own; unset, the packaged binaries are taken, then those on PATH.
@@ -181,10 +188,16 @@ class FetchSettings(Section):
 
 
 class WebhookSettings(Section):
-    """Where webhooks may go."""
+    """Where webhooks may go, what they are signed with, and for how long it can be read what became of them."""
 
     # Off: whoever may start a run could call what listens on this machine.
     allow_loopback: Annotated[Flag, variables("THREADLINE_WEBHOOK_ALLOW_LOOPBACK")] = False
+    # Several, while receivers move from one to the next: each signs. Unset, nothing is signed.
+    secrets: Annotated[SigningKeys, variables("THREADLINE_WEBHOOK_SECRET")] = ()
+    # Long enough for "did you get it?"; each holds a copy of what the run left. Fires of crons, too.
+    settled_days: Annotated[Days, variables("THREADLINE_SETTLED_DAYS")] = 7
+    # What was given up waits for a person, who may be on holiday.
+    dead_days: Annotated[Days, variables("THREADLINE_DEAD_DAYS")] = 30
 
 
 class TracingSettings(Section):
@@ -230,6 +243,7 @@ class Settings:
     fetch: FetchSettings = field(default_factory=FetchSettings)
     webhooks: WebhookSettings = field(default_factory=WebhookSettings)
     tracing: TracingSettings = field(default_factory=TracingSettings)
+    keep: KeepSettings = field(default_factory=KeepSettings)
 
 
 def load_settings(
@@ -265,6 +279,7 @@ def load_settings(
         fetch=environment.read(FetchSettings),
         webhooks=environment.read(WebhookSettings),
         tracing=environment.read(TracingSettings),
+        keep=environment.read(KeepSettings),
     )
     environment.reject_misspelt()
     if environment.problems:

@@ -21,6 +21,7 @@ from threadline.api import (
     store,
     system,
     threads,
+    webhooks,
 )
 from threadline.api.answers import Answers
 from threadline.api.departures import Stopping
@@ -41,6 +42,7 @@ ROUTERS = (
     stateless.router,
     bulk.router,
     crons.router,
+    webhooks.router,
     states.router,
     event_streaming.router,
     threads.router,
@@ -67,7 +69,7 @@ def create_app(open_engine: OpenEngine, settings: ApiSettings, door: Door | None
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with open_engine() as engine:
             app.state.engine = engine
-            engine.webhooks.local_app = app
+            engine.webhooks.courier.local_app = app
             app.state.protocols = {}
             app.state.answers = Answers(engine, stopping, settings.heartbeat.total_seconds())
             async with running_custom(door):

@@ -4,20 +4,21 @@ from collections.abc import Sequence
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter, Depends, Query
 from starlette.responses import Response
 
 from threadline.api.cron_requests import cron_to_create, patched_kwargs, shown_payload
 from threadline.api.cron_schemas import CronCreate, CronFilter, CronPatch, CronSearch
-from threadline.api.dependencies import CronId, EngineDep, JsonBody, ThreadId
+from threadline.api.dependencies import CronId, EngineDep, JsonBody, PageLimit, PageOffset, ThreadId
 from threadline.api.errors import EmptyRequest
 from threadline.api.idempotency import AGAIN, FIRST, KeyDep
 from threadline.api.responses import JsonResponse, page
 from threadline.api.routing import DirectRoute
-from threadline.api.views import cron_view, select
+from threadline.api.views import cron_view, fire_view, select
 from threadline.runs.crons import Cron, CronNotFound, Crons
 from threadline.runs.engine import Engine
 from threadline.runs.errors import AssistantNotFound, UnknownGraph
+from threadline.runs.fires import Fires, FireStatus
 from threadline.runs.idempotency import Ids, Key, Keyed, MadeAndGone, ids_of
 
 router = APIRouter(tags=["Crons"], route_class=DirectRoute)
@@ -92,6 +93,22 @@ async def _assistant_id(body: CronFilter, engine: Engine) -> UUID | None:
 @router.get("/runs/crons/{cron_id}", summary="Get a cron")
 async def get_cron(cron_id: CronId, engine: EngineDep) -> Response:
     return JsonResponse(cron_view(await engine.crons.get(cron_id)))
+
+
+@router.get("/runs/crons/{cron_id}/fires", summary="List what became of a cron's moments")
+async def list_fires(
+    cron_id: CronId,
+    engine: EngineDep,
+    status: Annotated[
+        FireStatus | None, Query(description="Those whose run is still to be made, was made, left out, or given up.")
+    ] = None,
+    limit: PageLimit = 10,
+    offset: PageOffset = 0,
+) -> Response:
+    """Answer with a page of the moments at which the cron fell due, the latest first: which run, or why none."""
+    await engine.crons.get(cron_id)
+    found = await Fires(engine.pool).search(cron_id, status=status, limit=limit + 1, offset=offset)
+    return page([fire_view(fire) for fire in found], limit=limit, offset=offset)
 
 
 @router.patch("/runs/crons/{cron_id}", summary="Change a cron")

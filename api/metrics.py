@@ -1,5 +1,6 @@
 """Owns the route that monitoring asks: the queue of all processes, the places of this one."""
 
+from collections.abc import Iterable
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query
@@ -7,12 +8,18 @@ from starlette.responses import PlainTextResponse, Response
 
 from threadline.api.dependencies import EngineDep
 from threadline.api.responses import JsonResponse
+from threadline.runs.engine import Engine
 from threadline.runs.load import Load, measure_load
-from threadline.runs.worker import Worker
 
 router = APIRouter(tags=["System"])
 
 PROMETHEUS = "text/plain; version=0.0.4"
+REMOVED = {
+    "events": "Events that this process removed because of their age.",
+    "event_bytes": "Bytes of these events.",
+    "checkpoints": "Checkpoints that this process removed because of their age.",
+    "runs": "Rows of ended runs that this process removed because of their age.",
+}
 METRICS: dict[int | str, dict[str, object]] = {200: {"content": {"text/plain": {}}}}
 
 
@@ -23,14 +30,15 @@ async def metrics(
         Literal["prometheus", "json"], Query(alias="format", description="How to write it.")
     ] = "prometheus",
 ) -> Response:
-    """Answer with counts of the whole database and, as `workers`, the places for runs in this process."""
+    """Answer with counts of the whole database; `workers` and `removed` are of the process that answers."""
     load = await measure_load(engine.pool)
     if form == "json":
-        return JsonResponse(_as_json(load, engine.worker))
-    return PlainTextResponse(_as_text(load, engine.worker), media_type=PROMETHEUS)
+        return JsonResponse(_as_json(load, engine))
+    return PlainTextResponse(_as_text(load, engine), media_type=PROMETHEUS)
 
 
-def _as_json(load: Load, worker: Worker) -> dict[str, object]:
+def _as_json(load: Load, engine: Engine) -> dict[str, object]:
+    worker = engine.worker
     return {
         "queue": {
             "n_pending": load.pending,
@@ -41,10 +49,14 @@ def _as_json(load: Load, worker: Worker) -> dict[str, object]:
         },
         "workers": {"max": worker.places, "active": worker.places - worker.room, "available": worker.room},
         "processes": load.processes,
+        "removed": {kind: engine.retention.expiry.removed[kind] for kind in REMOVED},
+        "webhooks": {"n_pending": load.webhooks_pending, "n_dead": load.webhooks_dead},
+        "cron_fires": {"n_pending": load.cron_fires_pending, "n_dead": load.cron_fires_dead},
     }
 
 
-def _as_text(load: Load, worker: Worker) -> str:
+def _as_text(load: Load, engine: Engine) -> str:
+    worker = engine.worker
     gauges = (
         ("lg_api_num_pending_runs", "Runs that are due and wait, in all processes.", load.pending),
         ("lg_api_num_running_runs", "Runs that are executed, in all processes.", load.running),
@@ -54,7 +66,17 @@ def _as_text(load: Load, worker: Worker) -> str:
         ("lg_api_workers_active", "Places for runs in this process that are taken.", worker.places - worker.room),
         ("lg_api_workers_available", "Places for runs in this process that are free.", worker.room),
         ("threadline_processes", "Processes with a valid lease.", load.processes),
+        ("threadline_webhooks_pending", "Webhooks that are owed.", load.webhooks_pending),
+        ("threadline_webhooks_dead", "Webhooks that were given up.", load.webhooks_dead),
+        ("threadline_cron_fires_pending", "Moments of crons whose run is tried again.", load.cron_fires_pending),
+        ("threadline_cron_fires_dead", "Moments of crons that were given up.", load.cron_fires_dead),
     )
+    removed = engine.retention.expiry.removed
+    counters = ((f"threadline_removed_{kind}_total", told, removed[kind]) for kind, told in REMOVED.items())
+    return _lines("gauge", gauges) + _lines("counter", counters)
+
+
+def _lines(kind: str, metrics: Iterable[tuple[str, str, float | None]]) -> str:
     return "".join(
-        f"# HELP {name} {told}\n# TYPE {name} gauge\n{name} {float(value or 0)}\n" for name, told, value in gauges
+        f"# HELP {name} {told}\n# TYPE {name} {kind}\n{name} {float(value or 0)}\n" for name, told, value in metrics
     )

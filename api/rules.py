@@ -59,6 +59,10 @@ RULES = (
     _rule("GET|HEAD", "/runs/crons/{cron_id}", "crons", "read"),
     _rule("PATCH", "/runs/crons/{cron_id}", "crons", "update"),
     _rule("DELETE", "/runs/crons/{cron_id}", "crons", "delete"),
+    # Whose the thread of a delivery is, is asked where it is looked up.
+    _rule("GET|HEAD", "/webhooks/deliveries(?:/{webhook_id})?"),
+    _rule("POST", "/webhooks/deliveries/{webhook_id}/redeliver"),
+    _rule("GET|HEAD", "/runs/crons/{cron_id}/fires", "crons", "read"),
     _rule("PUT|GET|HEAD|DELETE", "/store/items"),
     _rule("POST", "/store/(?:items/search|namespaces)"),
     # As with runs: the system's assistants are everybody's, and whose a thread is, is asked where it is looked up.

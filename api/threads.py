@@ -112,9 +112,9 @@ async def get_thread(
     return JsonResponse(thread_view(thread) | ({"ttl": ttl_view(thread)} if with_ttl else {}))
 
 
-@router.get("/{thread_id}/storage", summary="Measure what a thread's checkpoints take")
+@router.get("/{thread_id}/storage", summary="Measure what a thread takes")
 async def measure_thread(thread_id: ThreadId, engine: EngineDep) -> Response:
-    """Answer with the bytes of checkpoints, of values by channel, and of pending writes, as they are stored."""
+    """Answer with the bytes of all rows of the thread as they are stored, of values by channel."""
     return JsonResponse(await engine.threads.measure(thread_id))
 
 

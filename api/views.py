@@ -1,4 +1,4 @@
-"""Owns how runs, threads, assistants and crons look to clients; their fields are decided in `runs.model`."""
+"""Owns how runs, threads, assistants, crons and webhooks look to clients; their fields are decided in `runs.model`."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -6,6 +6,8 @@ from datetime import UTC, datetime
 from langgraph.store.base import Item, SearchItem
 
 from threadline.runs.crons import Cron
+from threadline.runs.deliveries import Delivery
+from threadline.runs.fires import Fire
 from threadline.runs.model import Assistant, AssistantVersion, JsonObject, Run, Thread
 from threadline.runs.secrets import shown_kwargs
 
@@ -87,6 +89,47 @@ def cron_view(cron: Cron) -> JsonObject:
         "created_at": _utc(cron.created_at),
         "updated_at": _utc(cron.updated_at),
     }
+
+
+def fire_view(fire: Fire) -> JsonObject:
+    """Return what became of one moment of a cron."""
+    return {
+        "fire_id": fire.fire_id,
+        "cron_id": fire.cron_id,
+        "scheduled_at": _utc(fire.scheduled_at),
+        "status": fire.status,
+        "attempts": fire.attempts,
+        "run_id": fire.run_id,
+        "thread_id": fire.thread_id,
+        "error": fire.error,
+        "due_at": _utc(fire.due_at) if fire.due_at else None,
+        "created_at": _utc(fire.created_at),
+        "settled_at": _utc(fire.settled_at) if fire.settled_at else None,
+    }
+
+
+def delivery_view(delivery: Delivery) -> JsonObject:
+    """Return a webhook with the outcome of each attempt."""
+    return {
+        "webhook_id": delivery.webhook_id,
+        "run_id": delivery.run_id,
+        "thread_id": delivery.thread_id,
+        "url": delivery.url,
+        "status": delivery.status,
+        "attempts": delivery.attempts,
+        "error": delivery.error,
+        "due_at": _utc(delivery.due_at) if delivery.due_at else None,
+        "created_at": _utc(delivery.created_at),
+        "delivered_at": _utc(delivery.delivered_at) if delivery.delivered_at else None,
+        "died_at": _utc(delivery.died_at) if delivery.died_at else None,
+        "attempt_log": [_attempt_view(attempt) for attempt in delivery.attempt_log],
+    }
+
+
+def _attempt_view(attempt: JsonObject) -> JsonObject:
+    """Return an attempt, of which the database has made JSON, with its times as we write them."""
+    times = {name: attempt[name] for name in ("started_at", "ended_at")}
+    return attempt | {name: _utc(datetime.fromisoformat(time)) if time else None for name, time in times.items()}
 
 
 def version_view(version: AssistantVersion) -> JsonObject:

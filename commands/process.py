@@ -31,6 +31,8 @@ from threadline.graphs.door import Door, open_door
 from threadline.graphs.registry import Registry
 from threadline.graphs.webhooks import webhook_rules
 from threadline.runs.engine import Engine, EngineSettings, open_engine
+from threadline.runs.signatures import make_signer
+from threadline.runs.sweep import Keeping
 from threadline.runs.webhook_policy import WebhookPolicy
 from threadline.settings import ModelSettings, Settings, variables_for_program
 
@@ -193,4 +195,7 @@ def _engine_settings(settings: Settings, *, executes: bool) -> EngineSettings:
         max_pending_runs=settings.api.max_pending_runs,
         tracing=settings.tracing,
         trace_spool=trace_folder(settings),
+        keep=settings.keep,
+        signer=make_signer(secret.get_secret_value() for secret in settings.webhooks.secrets),
+        keeping=Keeping(timedelta(days=settings.webhooks.settled_days), timedelta(days=settings.webhooks.dead_days)),
     )

@@ -31,7 +31,7 @@ async def copy_thread(pool: Connections, source: UUID, target: UUID, labels: str
 
 
 async def measure_thread(pool: Connections, thread_id: UUID) -> JsonObject:
-    """Return the bytes that the thread's checkpoints, values and pending writes take. Raises ThreadNotFound."""
+    """Return the bytes that all rows of the thread take, by what they are. Raises ThreadNotFound."""
     async with pool.connection() as connection, connection.cursor(row_factory=dict_row) as cursor:
         await cursor.execute(_SQL["measure"], {"thread_id": thread_id})
         measured = await cursor.fetchone()

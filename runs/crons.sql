@@ -95,8 +95,11 @@ for update skip locked
 update crons set next_run_date = %(next_run_date)s where cron_id = %(cron_id)s
 
 -- name: next_due
--- Seconds until the next cron falls due; null when none does.
-select extract(epoch from min(next_run_date) - clock_timestamp())::float8 from crons where enabled
+-- Seconds until the next cron falls due, or a moment of one is to be tried again; null when none does.
+select extract(epoch from least(
+    (select min(next_run_date) from crons where enabled),
+    (select min(due_at) from cron_fires)
+) - clock_timestamp())::float8
 
 -- name: now
 -- The time that counts: clocks of processes differ.

@@ -4,8 +4,6 @@ What the process is for, and what happens when it fails, is decided by whoever o
 """
 
 import logging
-import os
-import socket
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -24,6 +22,7 @@ from threadline.checkpoints.pool import Database, Pool, open_pool
 from threadline.checkpoints.saver import ThreadSaver
 from threadline.checkpoints.writer import Committed, GroupWriter
 from threadline.graphs.registry import Registry
+from threadline.keeping import KeepSettings
 from threadline.runs.admission import Admission
 from threadline.runs.assistants import Assistants
 from threadline.runs.background import run_tasks, watch
@@ -32,30 +31,31 @@ from threadline.runs.crons import Crons
 from threadline.runs.endings import Endings
 from threadline.runs.heads import Placed
 from threadline.runs.hints import Hint, Hints
+from threadline.runs.hosts import process_name
 from threadline.runs.idempotency import Keys
 from threadline.runs.item_store import ItemSettings, ItemStore
 from threadline.runs.items import Items
 from threadline.runs.lease import hold_lease
 from threadline.runs.model import LogRow
 from threadline.runs.queue import Queue
-from threadline.runs.retention import Retention, ThreadLifetimes
+from threadline.runs.retention import Retention, ThreadLifetimes, make_retention
 from threadline.runs.scheduler import Scheduler
 from threadline.runs.serializers import Serializers
+from threadline.runs.signatures import Signer
 from threadline.runs.states import States
-from threadline.runs.sweep import Sweep
+from threadline.runs.sweep import Keeping, Sweep
 from threadline.runs.tails import Tails
 from threadline.runs.takeover import Takeover
 from threadline.runs.threads import Threads
 from threadline.runs.tracing import Tracing
+from threadline.runs.versions import Versions
 from threadline.runs.webhook_policy import WebhookPolicy
-from threadline.runs.webhooks import Webhooks
+from threadline.runs.webhooks import Webhooks, make_webhooks
 from threadline.runs.worker import Worker, WorkerLimits
 from threadline.runs.workshop import Workshop
 from threadline.settings import TracingSettings
 
 logger = logging.getLogger("threadline.engine")
-
-LINGER = timedelta(minutes=5)  # how long the thread of a finished stateless run stays for its waiters
 
 
 class EngineFailed(Exception):
@@ -78,8 +78,11 @@ class EngineSettings:
     tracing: TracingSettings = field(default_factory=TracingSettings)
     trace_spool: Path = Path(".threadline/traces")  # folder for traces that could not be sent
     webhooks: WebhookPolicy = field(default_factory=WebhookPolicy)
+    signer: Signer = field(default_factory=Signer)
+    keeping: Keeping = field(default_factory=Keeping)
     lifetimes: ThreadLifetimes = field(default_factory=ThreadLifetimes)
     items: ItemSettings = field(default_factory=ItemSettings)
+    keep: KeepSettings = field(default_factory=KeepSettings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +125,7 @@ async def open_engine(database: Database, registry: Registry, settings: EngineSe
         stack.push_async_callback(parts.tracing.close)
         await parts.assistants.sync_system()
         await parts.retention.set_default()
-        lease = hold_lease(database, pool, parts.process_id, _process_name(), settings.lease, settings.lease_renew)
+        lease = hold_lease(database, pool, parts.process_id, process_name(), settings.lease, settings.lease_renew)
         tasks = [await stack.enter_async_context(lease)]
         tasks += await stack.enter_async_context(parts.writer.running())
         tasks.append(await stack.enter_async_context(parts.admission.running()))
@@ -130,6 +133,7 @@ async def open_engine(database: Database, registry: Registry, settings: EngineSe
         stack.push_async_callback(parts.store.close)
         failures: list[BaseException] = []
         stack.push_async_callback(parts.worker.stop)
+        await stack.enter_async_context(parts.versions.registered())
         stack.enter_context(watch(tasks, failures))
         yield parts.engine()
         if failures:
@@ -150,26 +154,27 @@ class _Parts:
         self.tracing = Tracing(settings.tracing, settings.trace_spool)
         self.tails = Tails(pool, settings.poll)
         self.hints = Hints(database, self.process_id, self._take_hint, self._look_at_everything)
-        self.writer = GroupWriter(database, self._take_commits, linger=LINGER)
+        self.writer = GroupWriter(database, self._take_commits, linger=settings.keep.stateless)
         self.assistants = Assistants(pool, registry)
         self.threads = Threads(pool, self._announce)
-        self.retention = Retention(pool, settings.lifetimes, self._announce)
-        self._endings = Endings(pool, registry, self._serializers, self._announce, LINGER)
+        self.versions = Versions(pool, registry, self.process_id, executes=settings.executes)
+        self.retention = make_retention(pool, settings.lifetimes, settings.keep, self._announce)
+        self._endings = Endings(pool, registry, self._serializers, self._announce, settings.keep.stateless)
         self.worker = self._make_worker()
         self._takeover = self._make_takeover()
         executor = self.worker if settings.executes else None
         self.admission = Admission(database, self.process_id, executor, lambda row: self.tails.publish([row]))
-        self.webhooks = Webhooks(pool, settings.webhooks, settings.poll)
-        policy, limit = settings.webhooks, settings.max_pending_runs
-        self.queue = Queue(pool, self.admission, self.hints, self.tails, max_pending=limit, webhook_policy=policy)
-        self.scheduler = Scheduler(pool, self.assistants, settings.poll, self._take_fired)
+        self.webhooks = make_webhooks(pool, settings.webhooks, settings.signer, settings.poll)
+        parts = (pool, self.admission, self.hints, self.tails, self.versions)
+        self.queue = Queue(*parts, max_pending=settings.max_pending_runs, webhook_policy=settings.webhooks)
+        self.scheduler = Scheduler(pool, self.assistants, settings.poll, self.queue.check_limit, self._take_fired)
         self.queue.on_pending, self.queue.on_cancel = self.worker.wake, self.worker.look_for_cancels
 
     def _make_worker(self) -> Worker:
         settings = self._settings
         workshop = Workshop(
             process_id=self.process_id,
-            worker=_process_name(),
+            worker=process_name(),
             registry=self._registry,
             pool=self._pool,
             pooler=self._pooler,
@@ -178,6 +183,7 @@ class _Parts:
             serializers=self._serializers,
             endings=self._endings,
             tracing=self.tracing,
+            versions=self.versions,
             run_timeout=settings.run_timeout,
         )
         limits = WorkerLimits(settings.concurrency, settings.poll, settings.drain)
@@ -214,7 +220,7 @@ class _Parts:
             work["worker/cancel"] = self.worker.cancel_for_ever()
             work["takeover"] = self._takeover.watch_for_ever()
             work["scheduler"] = self.scheduler.fire_for_ever()
-            work["sweep"] = Sweep(self._pool).sweep_for_ever()
+            work["sweep"] = Sweep(self._pool, self._settings.keeping, self.retention.expiry).sweep_for_ever()
             work["retention"] = self.retention.sweep_for_ever()
             work["items"] = self.store.sweep_for_ever()
         return work
@@ -232,7 +238,8 @@ class _Parts:
         )
 
     def _open_saver(self, connections: Pool | AsyncConnection[Any], graph_id: str) -> BaseCheckpointSaver[Any]:
-        return ThreadSaver(connections, serde=self._serializers.of(graph_id), pooler=self._pooler)
+        serde, stamp = self._serializers.of(graph_id), self._registry.stamp(graph_id)
+        return ThreadSaver(connections, serde=serde, pooler=self._pooler, stamp=stamp)
 
     # What one part has to tell the others.
 
@@ -291,7 +298,3 @@ class _Parts:
         self.worker.wake()
         self.scheduler.wake()
         self.worker.look_for_cancels()
-
-
-def _process_name() -> str:
-    return f"{socket.gethostname()}/{os.getpid()}"

@@ -12,7 +12,7 @@ _SQL = load_statements("threadline.runs", "load.sql")
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """The runs and processes of a database at one moment; waits are in seconds, None where nothing waits."""
+    """The runs, processes and outboxes of a database at one moment; waits are in seconds, None where nothing waits."""
 
     pending: int
     running: int
@@ -20,6 +20,10 @@ class Load:
     longest_wait: float | None
     median_wait: float | None
     longest_unblocked_wait: float | None
+    webhooks_pending: int
+    webhooks_dead: int
+    cron_fires_pending: int
+    cron_fires_dead: int
 
 
 async def measure_load(pool: Pool) -> Load:

@@ -231,6 +231,7 @@ NODE_STARTED = ".node_started"
 NODE_FINISHED = ".node_finished"
 INPUT_REQUESTED = ".input_requested"
 STATE_UPDATED = ".state_updated"
+STATE_MIGRATED = ".state_migrated"
 RUN_ENDED = ".run_ended"
 
 # Events of the event-streaming protocol that are no view of another event; `|` and a namespace may follow.

@@ -9,7 +9,6 @@ from threadline.checkpoints.buffer import Entry, Finish
 from threadline.checkpoints.secrets import hide
 from threadline.runs.encoding import encode
 from threadline.runs.model import ATTEMPT_STARTED, ERROR, LIFECYCLE, RUN_ENDED, JsonObject, RunStatus, ThreadStatus
-from threadline.runs.recorder import Recorder
 
 INTERRUPT = "__interrupt__"
 CANCELLED = "The run was cancelled."  # and in queue.sql, of a run that never started
@@ -25,15 +24,6 @@ class Outcome:
     interrupts: JsonObject | None = None
     error: JsonObject | None = None
     reported: bool = False  # whether the client is told of the error
-
-
-def settle(recorder: Recorder) -> Outcome:
-    """Return what a graph came to that has returned."""
-    values = recorder.values
-    if recorder.interrupted and recorder.questions and isinstance(values, dict) and INTERRUPT not in values:
-        values = {**values, INTERRUPT: recorder.questions}
-    status = ThreadStatus.INTERRUPTED if recorder.interrupted else ThreadStatus.IDLE
-    return Outcome(RunStatus.SUCCESS, status, values, interrupts=recorder.interrupts)
 
 
 def describe_error(error: BaseException, secrets: Set[str] = frozenset()) -> JsonObject:

@@ -16,16 +16,17 @@ from psycopg_pool import PoolTimeout
 
 from threadline.checkpoints.pool import Pool
 from threadline.checkpoints.statements import load_statements
+from threadline.keeping import KeepSettings
 from threadline.runs.callers import clear_thread
+from threadline.runs.deliveries import disown_deliveries
 from threadline.runs.errors import ThreadNotFound
+from threadline.runs.expiry import Expiry, prune_checkpoints
 from threadline.runs.model import Ttl, TtlStrategy
 
 logger = logging.getLogger("threadline.retention")
 
 _SQL = load_statements("threadline.runs", "retention.sql")
 _SWEEP = load_statements("threadline.runs", "sweep.sql")
-_SAVER = load_statements("threadline.checkpoints", "saver.sql")
-_EFFECTS = load_statements("threadline.checkpoints", "effects.sql")
 
 BATCH = 100  # threads in one transaction
 
@@ -41,11 +42,13 @@ class ThreadLifetimes:
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """Removes what is not kept, under the heads of its threads. `announce` tells the streams of a thread."""
+    """Removes what is not kept, under the heads of its threads. `announce` tells the streams of a thread; `expiry`
+    is about its ended runs."""
 
     pool: Pool
     lifetimes: ThreadLifetimes
     announce: Callable[[UUID], None]
+    expiry: Expiry
 
     async def set_default(self) -> None:
         """Make what langgraph.json says of the time to live hold for threads from now on."""
@@ -136,15 +139,20 @@ class Retention:
             self.announce(thread_id)
 
 
+def make_retention(
+    pool: Pool, lifetimes: ThreadLifetimes, keep: KeepSettings, announce: Callable[[UUID], None]
+) -> Retention:
+    """Return what keeps whole threads as `lifetimes` says, and what their ended runs left as `keep` does."""
+    return Retention(pool, lifetimes, announce, Expiry(pool, keep))
+
+
 async def _remove(connection: AsyncConnection[Any], thread_ids: Sequence[UUID], strategy: TtlStrategy) -> None:
     """Behind the heads of these threads, in their transaction."""
     if not thread_ids:
         return
     if strategy is TtlStrategy.DELETE:
         await connection.execute(_SWEEP["delete_threads"], {"thread_ids": thread_ids})
+        await disown_deliveries(connection, thread_ids)
         return
-    await connection.execute(_SQL["prune_checkpoints"], {"thread_ids": thread_ids})
-    names = [str(thread_id) for thread_id in thread_ids]
-    await connection.execute(_SAVER["delete_orphaned_blobs"], {"thread_id": names})
-    await connection.execute(_EFFECTS["forget_pruned"], {"thread_ids": thread_ids})
+    await prune_checkpoints(connection, thread_ids)
     await connection.execute(_SQL["trim"], {"thread_ids": thread_ids})

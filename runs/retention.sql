@@ -82,43 +82,76 @@ order by thread_id
 for no key update
 
 -- name: prune_checkpoints
--- All but the latest checkpoint of each thread's root graph; of subgraphs the latest of those it was called from
--- and of those that keep a state of their own. A state in a DeltaChannel is the sum of its ancestors' writes,
--- which stay. Pending writes go with their checkpoints.
+-- What is kept: of each thread's root graph the newest `keep` checkpoints; of subgraphs the latest of each call that
+-- those made, and the latest of those that keep a state of their own; all that was made since `young_id`, or by a run
+-- that ended since `before`. A state in a DeltaChannel is the sum of what was written since its last snapshot: those
+-- ancestors stay, as does the parent that an old checkpoint has its pending sends with. The rest goes with its pending
+-- writes, the oldest first, up to `most` (null: all of it). Answers how many checkpoints went.
 with recursive named as materialized (
-    select unnest(%(thread_ids)s::uuid[])::text as thread_id
-), latest as materialized (
-    select distinct on (c.thread_id, c.checkpoint_ns) c.thread_id, c.checkpoint_ns, c.checkpoint_id,
-        c.parent_checkpoint_id, c.metadata -> 'parents' ->> '' as root_id,
-        coalesce(c.metadata -> 'counters_since_delta_snapshot', '{}') not in ('{}', 'null') as is_sum
+    select thread_id::text as thread_id, thread_id as id from unnest(%(thread_ids)s::uuid[]) as n (thread_id)
+), young_run as materialized (
+    select n.thread_id, r.run_id::text as run_id
+    from named n
+    join runs r on r.thread_id = n.id and r.ended_at >= %(before)s::timestamptz
+), found as materialized (
+    select c.thread_id, c.checkpoint_ns, c.checkpoint_id, c.parent_checkpoint_id,
+        c.metadata -> 'parents' ->> '' as root_id,
+        coalesce(c.metadata -> 'counters_since_delta_snapshot', '{}') not in ('{}', 'null')
+            or c.metadata ? 'delta_writes_versioned' as is_sum,
+        coalesce(c.checkpoint_id collate "C" >= %(young_id)s::text, false) or y.run_id is not null as is_young,
+        row_number() over (partition by c.thread_id, c.checkpoint_ns order by c.checkpoint_id desc) as place
     from checkpoints c
     join named n using (thread_id)
-    order by c.thread_id, c.checkpoint_ns, c.checkpoint_id desc
+    left join young_run y on y.thread_id = c.thread_id and y.run_id = c.metadata ->> 'run_id'
+), root as materialized (
+    select * from found where checkpoint_ns = '' and (is_young or place <= %(keep)s)
+), last_of_call as materialized (
+    select distinct on (thread_id, checkpoint_ns, root_id) *
+    from found
+    where checkpoint_ns <> ''
+    order by thread_id, checkpoint_ns, root_id, checkpoint_id desc
 ), wanted as materialized (
-    select l.*
-    from latest l
-    left join latest r on r.thread_id = l.thread_id and r.checkpoint_ns = ''
-    where l.checkpoint_ns = '' or l.checkpoint_ns not like '%%:%%' or l.root_id = r.checkpoint_id
+    select * from root
+    union
+    select * from found
+    where checkpoint_ns <> '' and (is_young or (place = 1 and checkpoint_ns not like '%%:%%'))
+    union
+    select l.* from last_of_call l join root r on r.thread_id = l.thread_id and r.checkpoint_id = l.root_id
 ), kept as (
     select thread_id, checkpoint_ns, checkpoint_id, parent_checkpoint_id, is_sum from wanted
     union
-    select k.thread_id, k.checkpoint_ns, c.checkpoint_id, c.parent_checkpoint_id, k.is_sum
+    select f.thread_id, f.checkpoint_ns, f.checkpoint_id, f.parent_checkpoint_id, f.is_sum
     from kept k
-    join checkpoints c on c.thread_id = k.thread_id and c.checkpoint_ns = k.checkpoint_ns
-        and c.checkpoint_id = k.parent_checkpoint_id
+    join found f on f.thread_id = k.thread_id and f.checkpoint_ns = k.checkpoint_ns
+        and f.checkpoint_id = k.parent_checkpoint_id
     where k.is_sum
-), gone as (
-    delete from checkpoints c
-    using named n
-    where c.thread_id = n.thread_id and not exists (
-        select from kept k
-        where k.thread_id = c.thread_id and k.checkpoint_ns = c.checkpoint_ns and k.checkpoint_id = c.checkpoint_id
+), sender as (
+    select w.thread_id, w.checkpoint_ns, w.parent_checkpoint_id as checkpoint_id
+    from wanted w
+    join checkpoints c using (thread_id, checkpoint_ns, checkpoint_id)
+    where c.checkpoint -> 'v' < '4' and exists (
+        select from checkpoint_writes s
+        where s.thread_id = w.thread_id and s.checkpoint_ns = w.checkpoint_ns
+            and s.checkpoint_id = w.parent_checkpoint_id and s.channel = '__pregel_tasks'
     )
+), superfluous as (
+    select thread_id, checkpoint_ns, checkpoint_id from found
+    except
+    select thread_id, checkpoint_ns, checkpoint_id from kept
+    except
+    select thread_id, checkpoint_ns, checkpoint_id from sender
+    order by checkpoint_id
+    limit %(most)s
+), gone as (
+    delete from checkpoints c using superfluous s
+    where c.thread_id = s.thread_id and c.checkpoint_ns = s.checkpoint_ns and c.checkpoint_id = s.checkpoint_id
     returning c.thread_id, c.checkpoint_ns, c.checkpoint_id
+), writes_gone as (
+    delete from checkpoint_writes w
+    using gone g
+    where w.thread_id = g.thread_id and w.checkpoint_ns = g.checkpoint_ns and w.checkpoint_id = g.checkpoint_id
 )
-delete from checkpoint_writes w
-using gone g
-where w.thread_id = g.thread_id and w.checkpoint_ns = g.checkpoint_ns and w.checkpoint_id = g.checkpoint_id
+select count(*) from gone
 
 -- name: trim
 -- The log begins with the newest run of each thread now; nobody may write on as if nothing had happened. What

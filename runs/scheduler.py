@@ -1,18 +1,19 @@
 """Owns the firing of crons when they fall due. What their schedules mean is `schedules`' business.
 
-A cron is claimed, its run created and its next time set in one transaction: it fires once, whoever else looks, and
-not at all if that is not committed. A timer waits for the next moment; polling only finds what no hint told.
+A cron is claimed, its run created, the moment noted and its next time set in one transaction: it fires once, whoever
+else looks, and not at all if that is not committed. A moment whose run cannot be created is tried again until the
+next one. A timer waits for what falls due; polling only finds what no hint told.
 """
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from psycopg import AsyncConnection, Error
+from psycopg import AsyncConnection, Error, OperationalError
 from psycopg.rows import dict_row
 from psycopg_pool import PoolTimeout
 
@@ -21,7 +22,8 @@ from threadline.checkpoints.statements import load_statements
 from threadline.runs.assistants import Assistants
 from threadline.runs.configuration import inherit
 from threadline.runs.crons import Cron, next_date
-from threadline.runs.errors import RunError, ThreadBusy, ThreadNotFound
+from threadline.runs.errors import Invalid, RunError, ThreadBusy, ThreadNotFound
+from threadline.runs.fires import Attempt, Result, claim_fire, note_fire, open_fire
 from threadline.runs.heads import Placed, place
 from threadline.runs.identity import uuid7
 from threadline.runs.model import Assistant, MultitaskStrategy, RunRequest
@@ -31,17 +33,23 @@ logger = logging.getLogger("threadline.scheduler")
 # A process that is late by less catches up on each moment it missed; after an outage there is one run for all of them.
 CATCH_UP = timedelta(seconds=30)
 SHORTEST_PAUSE = 0.005  # seconds; while somebody else commits what is due
+MAX_ATTEMPTS = 12
+LONGEST_PAUSE = 600.0  # seconds; the pauses before it are 1, 2, 4, ...
 
 _SQL = load_statements("threadline.runs", "crons.sql")
 
 
 @dataclass(slots=True)
 class Scheduler:
-    """Fires the crons of one database. `on_fired` tells the queue and, if it superseded another run, its worker."""
+    """Fires the crons of one database.
+
+    `check_limit` raises TooManyPending. `on_fired` tells the queue and, if it superseded another run, its worker.
+    """
 
     pool: Pool
     assistants: Assistants
     poll: timedelta
+    check_limit: Callable[[], Awaitable[None]]
     on_fired: Callable[[Placed], None]
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -54,7 +62,7 @@ class Scheduler:
         while True:
             pause = self.poll.total_seconds()
             try:
-                while await self.fire():
+                while await self.fire() or await self.retry():
                     continue
                 pause = await self._next_due()
             except (Error, PoolTimeout, OSError) as error:
@@ -73,37 +81,67 @@ class Scheduler:
             if row is None:
                 return False
             now: datetime = row.pop("now")
-            cron = Cron(**row)
-            placed = await self._fire(connection, cron, now)
-        if placed is not None:
-            self.on_fired(placed)
+            result = await self._fire(connection, Cron(**row), now)
+        self._tell(result)
         return True
 
-    async def _fire(self, connection: AsyncConnection[Any], cron: Cron, now: datetime) -> Placed | None:
-        """Create the run and set the next time; a cron whose run is refused is due again all the same."""
+    async def retry(self) -> bool:
+        """Try once more the moment that is most overdue for it; false when none is."""
+        async with self.pool.connection() as connection, connection.transaction():
+            attempt = await claim_fire(connection)
+            if attempt is None:
+                return False
+            result = Result("dead", error="the cron was switched off")
+            if attempt.cron.enabled:
+                result = await self._try(connection, attempt)
+            await note_fire(connection, attempt, result)
+        self._tell(result)
+        return True
+
+    def _tell(self, result: Result | None) -> None:
+        if result is not None and result.placed is not None:
+            self.on_fired(result.placed)
+
+    async def _fire(self, connection: AsyncConnection[Any], cron: Cron, now: datetime) -> Result | None:
+        """Act on the moment and set the next one; a cron whose run is refused is due again all the same."""
         due = cron.next_run_date
         assert due is not None
-        late = now - due
-        placed = None
-        facts = {"cron_id": str(cron.cron_id), "due": due.isoformat(), "late_ms": round(late.total_seconds() * 1000)}
+        result = None
+        if cron.end_time is None or due <= cron.end_time:
+            attempt = await open_fire(connection, cron, due)
+            if attempt is not None:
+                result = await self._try(connection, attempt)
+                await note_fire(connection, attempt, result)
         following = None
-        try:
-            following = next_date(cron.schedule, cron.timezone, cron.end_time, due if late < CATCH_UP else now)
-            if cron.end_time is None or due <= cron.end_time:
-                assistant = await self.assistants.get(str(cron.assistant_id))
-                async with connection.transaction():
-                    placed = await place(connection, make_request(cron, assistant))
-        except ThreadBusy:
-            logger.info("cron.skipped", extra={**facts, "error": "its thread has runs in flight"})
-        except ThreadNotFound as error:
-            following = None  # it will not come back
-            logger.warning("cron.ended", extra={**facts, "error": str(error)})
-        except RunError as error:
-            logger.error("cron.refused", extra={**facts, "error": str(error)})
-        else:
-            logger.info("cron.fired", extra={**facts, "run_id": str(placed.run.run_id) if placed else None})
+        if result is None or not result.ends_cron:
+            following = _following(cron, due if now - due < CATCH_UP else now)
         await connection.execute(_SQL["advance"], {"cron_id": cron.cron_id, "next_run_date": following})
-        return placed
+        return result
+
+    async def _try(self, connection: AsyncConnection[Any], attempt: Attempt) -> Result:
+        """Create the run of a moment, or say why not and what follows from that."""
+        cron = attempt.cron
+        facts = {"cron_id": str(cron.cron_id), "due": attempt.scheduled_at.isoformat(), "attempt": attempt.attempts + 1}
+        try:
+            await self.check_limit()
+            assistant = await self.assistants.get(str(cron.assistant_id))
+            async with connection.transaction():
+                placed = await place(connection, make_request(cron, assistant))
+        except ThreadBusy:
+            reason = "its thread has runs in flight"
+            logger.info("cron.skipped", extra={**facts, "error": reason})
+            return Result("skipped", error=reason)
+        except ThreadNotFound as error:
+            logger.warning("cron.ended", extra={**facts, "error": str(error)})
+            return Result("dead", error=str(error), ends_cron=True)
+        except RunError as error:
+            return _refused(attempt, facts, str(error))
+        except (OperationalError, OSError):
+            raise  # the database's trouble, not the cron's
+        except Exception as error:  # whatever is wrong with one cron must not hold up the others
+            return _refused(attempt, facts, repr(error))
+        logger.info("cron.fired", extra={**facts, "run_id": str(placed.run.run_id)})
+        return Result("fired", placed)
 
     async def _next_due(self) -> float:
         poll = self.poll.total_seconds()
@@ -111,6 +149,24 @@ class Scheduler:
             cursor = await connection.execute(_SQL["next_due"])
             row = await cursor.fetchone()
         return poll if not row or row[0] is None else min(poll, max(SHORTEST_PAUSE, row[0]))
+
+
+def _refused(attempt: Attempt, facts: dict[str, Any], reason: str) -> Result:
+    tries = attempt.attempts + 1
+    if tries >= MAX_ATTEMPTS:
+        logger.error("cron.given_up", extra={**facts, "error": reason})
+        return Result("dead", error=reason)
+    delay = min(2.0**attempt.attempts, LONGEST_PAUSE)
+    logger.error("cron.refused", extra={**facts, "error": reason, "delay": round(delay)})
+    return Result("pending", error=reason, delay=delay)
+
+
+def _following(cron: Cron, after: datetime) -> datetime | None:
+    try:
+        return next_date(cron.schedule, cron.timezone, cron.end_time, after)
+    except Invalid as error:
+        logger.error("cron.ended", extra={"cron_id": str(cron.cron_id), "error": str(error)})
+        return None
 
 
 def make_request(cron: Cron, assistant: Assistant) -> RunRequest:

@@ -10,6 +10,7 @@ from threadline.checkpoints.pool import Connections
 from threadline.checkpoints.statements import load_statements
 from threadline.runs.callers import clear_thread, permit
 from threadline.runs.copies import copy_thread, measure_thread
+from threadline.runs.deliveries import disown_deliveries
 from threadline.runs.errors import Invalid, ThreadExists, ThreadNotFound
 from threadline.runs.identity import uuid7
 from threadline.runs.metadata import encode_argument, encode_metadata
@@ -114,6 +115,7 @@ class Threads:
             if await cursor.fetchone() is None:
                 raise ThreadNotFound(thread_id)
             await connection.execute(_SQL["delete"], {"thread_id": thread_id})
+            await disown_deliveries(connection, [thread_id])
         self._announce(thread_id)
 
     async def delete_of_assistant(self, assistant_id: UUID) -> int:
@@ -136,6 +138,7 @@ class Threads:
             found = [row[0] for row in await cursor.fetchall()]
             if found:
                 await connection.execute(_SWEEP["delete_threads"], {"thread_ids": found})
+                await disown_deliveries(connection, found)
         return found
 
     async def search(

@@ -1,7 +1,7 @@
 """Owns the delivery of webhooks: at least once each, until they are taken or given up.
 
-That one is owed is written by the database, in the commit that ends the run. Which addresses are refused is
-`webhook_policy`'s business.
+That one is owed is written by the database, in the commit that ends the run. How it is sent is the courier's, what
+clients see of deliveries `deliveries`' business.
 """
 
 import asyncio
@@ -9,7 +9,6 @@ import logging
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import cached_property
 from random import uniform
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -19,52 +18,68 @@ import orjson
 from psycopg import Error
 from psycopg.rows import class_row
 from psycopg_pool import PoolTimeout
-from starlette.types import ASGIApp
 
 from threadline.checkpoints.pool import Pool
 from threadline.checkpoints.statements import load_statements
-from threadline.graphs.assistant.addresses import Address
 from threadline.runs.background import cancel
+from threadline.runs.courier import DEADLINE, Courier, NotTaken
+from threadline.runs.deliveries import Deliveries
 from threadline.runs.encoding import encode
 from threadline.runs.model import JsonObject
 from threadline.runs.secrets import shown_kwargs
-from threadline.runs.webhook_policy import RefusedWebhook, WebhookPolicy, is_local
+from threadline.runs.signatures import Signer
+from threadline.runs.webhook_policy import RefusedWebhook, WebhookPolicy
 
 logger = logging.getLogger("threadline.webhooks")
 
 CONCURRENCY = 32
-DEADLINE = timedelta(seconds=20)  # for one request, from the name to the status
 PATIENCE = timedelta(seconds=60)  # after which somebody else may try what a process has taken
 MAX_ATTEMPTS = 12
 LONGEST_PAUSE = 600.0  # seconds; the pauses before it are 1, 2, 4, ...
+LONGEST_RETRY_AFTER = 3600.0  # seconds; whoever asks for more is asked again all the same
 
 _SQL = load_statements("threadline.runs", "webhooks.sql")
 
 
-class DeliveryFailed(Exception):
-    """The other side did not take it; the text is for the row and the log."""
+class Owed(NamedTuple):
+    """A webhook to deliver. `run` is the row of `runs` as the run's end left it, `values` JSON text.
 
-
-class Delivery(NamedTuple):
-    """A webhook that is owed. `run` is the row of `runs` as the run's end left it, `values` JSON text."""
+    `webhook_id` is the same for each attempt; `last_attempt` is the one with which it is given up.
+    """
 
     delivery_id: int
+    webhook_id: UUID
     attempts: int
+    last_attempt: int
     run_id: UUID
     thread_id: UUID
     url: str
     run: JsonObject
     values: str | None
 
+    @property
+    def tries(self) -> int:
+        """How often it was tried since it was owed, or started anew."""
+        return self.attempts - self.last_attempt + MAX_ATTEMPTS
 
-@dataclass
+
+@dataclass(frozen=True, slots=True)
 class Webhooks:
-    """The webhooks that this process delivers. `local_app` serves those whose URL is a path."""
+    """The webhooks that this process delivers, and as `deliveries` those of all."""
 
     pool: Pool
-    policy: WebhookPolicy
+    courier: Courier
     poll: timedelta
-    local_app: ASGIApp | None = None
+
+    @property
+    def policy(self) -> WebhookPolicy:
+        """Which addresses may be called."""
+        return self.courier.policy
+
+    @property
+    def deliveries(self) -> Deliveries:
+        """What became of them."""
+        return Deliveries(self.pool, MAX_ATTEMPTS)
 
     async def deliver_for_ever(self) -> None:
         """Deliver what falls due, several at once; to whom nothing is delivered holds up nobody else."""
@@ -73,8 +88,8 @@ class Webhooks:
             while True:
                 pause = self.poll.total_seconds()
                 try:
-                    for delivery in await self._claim(CONCURRENCY - len(tasks)):
-                        task = asyncio.create_task(self._attend(delivery), name=f"webhook/{delivery.delivery_id}")
+                    for owed in await self._claim(CONCURRENCY - len(tasks)):
+                        task = asyncio.create_task(self._attend(owed), name=f"webhook/{owed.delivery_id}")
                         tasks.add(task)
                         task.add_done_callback(tasks.discard)
                     pause = await self._next_due()
@@ -83,8 +98,7 @@ class Webhooks:
                 await self._rest(pause, tasks)
         finally:
             await cancel(tasks)
-            if "_client" in vars(self):
-                await self._client.aclose()
+            await self.courier.close()
 
     async def _rest(self, pause: float, tasks: set[asyncio.Task[None]]) -> None:
         """Wait for the time; when all places are taken, for one of them."""
@@ -95,101 +109,74 @@ class Webhooks:
                 async with asyncio.timeout(max(0.01, pause)):
                     await asyncio.Event().wait()
 
-    async def _claim(self, room: int) -> list[Delivery]:
-        parameters = {"room": room, "patience": PATIENCE, "is_local": self.local_app is not None}
-        async with self.pool.connection() as connection, connection.cursor(row_factory=class_row(Delivery)) as cursor:
+    async def _claim(self, room: int) -> list[Owed]:
+        parameters = {"room": room, "patience": PATIENCE, "is_local": self.courier.local_app is not None}
+        async with self.pool.connection() as connection, connection.cursor(row_factory=class_row(Owed)) as cursor:
             await cursor.execute(_SQL["claim"], parameters)
             return await cursor.fetchall()
 
     async def _next_due(self) -> float:
         poll = self.poll.total_seconds()
         async with self.pool.connection() as connection:
-            cursor = await connection.execute(_SQL["next_due"], {"is_local": self.local_app is not None})
+            cursor = await connection.execute(_SQL["next_due"], {"is_local": self.courier.local_app is not None})
             row = await cursor.fetchone()
         return poll if not row or row[0] is None else min(poll, row[0])
 
-    async def _attend(self, delivery: Delivery) -> None:
+    async def _attend(self, owed: Owed) -> None:
         """Deliver one and note what became of it; without a database it is simply due again."""
-        facts = {"run_id": str(delivery.run_id), "attempt": delivery.attempts}
         try:
-            try:
-                async with asyncio.timeout(DEADLINE.total_seconds()):
-                    await self._post(delivery)
-            except RefusedWebhook as refusal:
-                await self._bury(delivery, str(refusal))
-            except (DeliveryFailed, httpx2.HTTPError, OSError, TimeoutError) as error:
-                await self._fail(delivery, str(error) or type(error).__name__)
-            else:
-                logger.info("webhook.delivered", extra=facts)
-                await self._note("settle", delivery)
+            await self._try(owed)
         except (Error, PoolTimeout, OSError) as error:
-            logger.warning("webhook.not_noted", extra={**facts, "error": repr(error)})
+            logger.warning("webhook.not_noted", extra={**_facts(owed), "error": repr(error)})
 
-    async def _fail(self, delivery: Delivery, reason: str) -> None:
-        if delivery.attempts >= MAX_ATTEMPTS:
-            await self._bury(delivery, reason)
+    async def _try(self, owed: Owed) -> None:
+        try:
+            async with asyncio.timeout(DEADLINE.total_seconds()):
+                now = datetime.now(UTC)
+                status_code = await self.courier.carry(owed.url, owed.webhook_id, now, write_body(owed, now))
+        except RefusedWebhook as refusal:
+            await self._bury(owed, str(refusal))
+        except NotTaken as answer:
+            await self._fail(owed, str(answer), answer)
+        except (httpx2.HTTPError, OSError, TimeoutError) as error:
+            await self._fail(owed, str(error) or type(error).__name__)
+        else:
+            logger.info("webhook.delivered", extra=_facts(owed))
+            await self._note("settle", owed, status_code=status_code)
+
+    async def _fail(self, owed: Owed, reason: str, answer: NotTaken | None = None) -> None:
+        status_code = answer.status_code if answer else None
+        if owed.attempts >= owed.last_attempt or (answer and answer.is_final):
+            await self._bury(owed, reason, status_code)
             return
-        delay = min(2.0 ** (delivery.attempts - 1), LONGEST_PAUSE) * uniform(0.8, 1.2)  # noqa: S311 - spreads load only
-        facts = {"run_id": str(delivery.run_id), "attempt": delivery.attempts, "error": reason, "delay": round(delay)}
-        logger.warning("webhook.postponed", extra=facts)
-        await self._note("postpone", delivery, delay=delay, error=reason)
+        delay = pause(owed.tries, answer.retry_after if answer else None)
+        logger.warning("webhook.postponed", extra={**_facts(owed), "error": reason, "delay": round(delay)})
+        await self._note("postpone", owed, delay=delay, error=reason, status_code=status_code)
 
-    async def _bury(self, delivery: Delivery, reason: str) -> None:
-        facts = {"run_id": str(delivery.run_id), "attempts": delivery.attempts, "error": reason}
-        logger.error("webhook.given_up", extra=facts)
-        await self._note("bury", delivery, error=reason)
+    async def _bury(self, owed: Owed, reason: str, status_code: int | None = None) -> None:
+        logger.error("webhook.given_up", extra={**_facts(owed), "error": reason})
+        await self._note("bury", owed, error=reason, status_code=status_code)
 
-    async def _note(self, statement: str, delivery: Delivery, **more: Any) -> None:
-        parameters = {"delivery_id": delivery.delivery_id, "attempts": delivery.attempts, **more}
+    async def _note(self, statement: str, owed: Owed, **more: Any) -> None:
+        parameters = {"delivery_id": owed.delivery_id, "attempts": owed.attempts, **more}
         async with self.pool.connection() as connection:
             await connection.execute(_SQL[statement], parameters)
 
-    async def _post(self, delivery: Delivery) -> None:
-        """Send it to an address that was checked a moment ago. Redirects are not followed: they could lead anywhere."""
-        addresses = await self.policy.check(delivery.url)
-        body = write_body(delivery, datetime.now(UTC))
-        headers = {**self.policy.rules.headers, "Content-Type": "application/json"}
-        if is_local(delivery.url):
-            await self._post_here(delivery.url, body, headers)
-            return
-        url = httpx2.URL(delivery.url)
-        *others, last = addresses
-        for address in others:
-            with suppress(httpx2.ConnectError):
-                await self._post_to(url, address, body, headers)
-                return
-        await self._post_to(url, last, body, headers)
 
-    async def _post_to(self, url: httpx2.URL, address: Address, body: bytes, headers: dict[str, str]) -> None:
-        request = self._client.build_request(
-            "POST",
-            url.copy_with(host=str(address)),
-            content=body,
-            headers={**headers, "Host": url.netloc.decode("ascii")},
-            extensions={"sni_hostname": url.raw_host.decode("ascii")},
-        )
-        response = await self._client.send(request, stream=True)  # what the body of the answer says is not read
-        try:
-            _check(response)
-        finally:
-            await response.aclose()
-
-    async def _post_here(self, path: str, body: bytes, headers: dict[str, str]) -> None:
-        assert self.local_app is not None
-        transport = httpx2.ASGITransport(app=self.local_app, raise_app_exceptions=False)
-        async with httpx2.AsyncClient(transport=transport, base_url="http://localhost") as client:
-            _check(await client.post(path, content=body, headers=headers))
-
-    @cached_property
-    def _client(self) -> httpx2.AsyncClient:
-        # No proxies of the environment, and no reuse: a connection belongs to the name it was checked for.
-        limits = httpx2.Limits(max_keepalive_connections=0)
-        return httpx2.AsyncClient(trust_env=False, limits=limits, timeout=DEADLINE.total_seconds())
+def make_webhooks(pool: Pool, policy: WebhookPolicy, signer: Signer, poll: timedelta) -> Webhooks:
+    """Return what delivers the webhooks of a process, which may serve those to paths later."""
+    return Webhooks(pool, Courier(policy, signer), poll)
 
 
-def write_body(delivery: Delivery, now: datetime) -> bytes:
+def pause(tries: int, retry_after: float | None) -> float:
+    """Return for how many seconds to leave it alone: longer each time, and as long as was asked for, within bounds."""
+    own = min(2.0 ** (tries - 1), LONGEST_PAUSE) * uniform(0.8, 1.2)  # noqa: S311 - spreads load only
+    return own if retry_after is None else max(own, min(retry_after, LONGEST_RETRY_AFTER))
+
+
+def write_body(owed: Owed, now: datetime) -> bytes:
     """Return what the webhook carries: the run as clients know it, when it ran, and what it left."""
-    run = delivery.run
+    run = owed.run
     kwargs = run["kwargs"]
     body: JsonObject = {
         "run_id": run["run_id"],
@@ -205,16 +192,15 @@ def write_body(delivery: Delivery, now: datetime) -> bytes:
         "run_started_at": _utc(run["started_at"]),
         "run_ended_at": _utc(run["ended_at"]),
         "webhook_sent_at": now.isoformat(timespec="microseconds"),
-        "values": orjson.Fragment(delivery.values) if delivery.values is not None else None,
+        "values": orjson.Fragment(owed.values) if owed.values is not None else None,
     }
     if run["error"] is not None:
         body["error"] = run["error"]
     return encode(body)
 
 
-def _check(response: httpx2.Response) -> None:
-    if not response.is_success:
-        raise DeliveryFailed(f"answered {response.status_code}")
+def _facts(owed: Owed) -> dict[str, Any]:
+    return {"run_id": str(owed.run_id), "webhook_id": str(owed.webhook_id), "attempt": owed.attempts}
 
 
 def _utc(time: str | None) -> str | None:

@@ -20,8 +20,9 @@ MAY_IMPORT = {
     "effects": set(),
     "checkpoints": {"effects"},
     "environment": set(),
-    "settings": {"environment"},
-    "runs": {"graphs", "checkpoints", "effects", "settings"},
+    "keeping": {"environment"},
+    "settings": {"environment", "keeping"},
+    "runs": {"graphs", "checkpoints", "effects", "settings", "keeping"},
     "replay": {"runs", "graphs", "checkpoints"},
     "api": {
         *("runs", "replay", "checkpoints.pool", "settings"),

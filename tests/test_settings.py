@@ -90,6 +90,24 @@ def test_secrets_are_masked_wherever_settings_are_printed() -> None:
     assert "hunter2" not in repr(settings)
 
 
+def test_secrets_of_webhooks_are_a_list_separated_by_commas() -> None:
+    new, old = "whsec_" + "bmV3" * 8, "whsec_" + "b2xk" * 8
+    secrets = load(THREADLINE_WEBHOOK_SECRET=f"{new}, {old}").webhooks.secrets
+    assert [secret.get_secret_value() for secret in secrets] == [new, old]
+    assert "bmV3" not in repr(secrets)
+
+
+@pytest.mark.parametrize(
+    "secret", ["hunter2hunter2", "whsec_aHVudGVyMg==", "whsec_hunter2!" * 3, "whsec_" + "aaaa" * 22]
+)
+def test_a_secret_of_webhooks_that_is_none_is_refused_without_showing_it(secret: str) -> None:
+    message = refusal(THREADLINE_WEBHOOK_SECRET=f"whsec_{'bmV3' * 8},{secret}")
+    assert message == (
+        "THREADLINE_WEBHOOK_SECRET='***' (from the environment) is refused: it must be `whsec_` and 24 to 64 bytes in "
+        "base64, several with commas between them"
+    )
+
+
 def test_durations_are_given_in_seconds() -> None:
     worker = load(
         THREADLINE_LEASE_SECONDS="4.5",
@@ -115,6 +133,7 @@ def test_durations_are_given_in_seconds() -> None:
         ("BG_JOB_TIMEOUT_SECS", "1e300", "a number of seconds above 0"),
         ("BG_JOB_SHUTDOWN_GRACE_PERIOD_SECS", "-1", "a number of seconds, 0 or more"),
         ("DATABASE_POOLER", "maybe", "true or false"),
+        ("THREADLINE_SETTLED_DAYS", "-1", "a whole number of days, 0 or more"),
         ("SSL_CERT_FILE", "/dev/null", "a readable PEM file of certificates"),
         ("LOG_LEVEL", "loud", "debug, info, warning or error"),
         ("OPENAI_BASE_URL", "localhost:1234", "an http:// or https:// URL"),
@@ -241,3 +260,16 @@ def test_a_program_that_is_started_gets_our_variables_with_some_changed() -> Non
     environ = {"KEPT": "1", "CHANGED": "1"}
     assert variables_for_program({"CHANGED": "2", "NEW": "3"}, environ) == {"KEPT": "1", "CHANGED": "2", "NEW": "3"}
     assert environ == {"KEPT": "1", "CHANGED": "1"}
+
+
+def test_rows_of_runs_are_not_removed_before_their_events() -> None:
+    message = refusal(THREADLINE_KEEP_RUNS_SECONDS="60")
+    assert "THREADLINE_KEEP_RUNS_SECONDS='60' is refused: it must have a THREADLINE_KEEP_EVENTS_SECONDS" in message
+    assert "not longer" in refusal(THREADLINE_KEEP_RUNS_SECONDS="60", THREADLINE_KEEP_EVENTS_SECONDS="61")
+    keep = load(THREADLINE_KEEP_RUNS_SECONDS="60", THREADLINE_KEEP_EVENTS_SECONDS="60").keep
+    assert keep.runs == keep.events == timedelta(minutes=1)
+
+
+def test_checkpoints_may_go_at_once_but_events_may_not() -> None:
+    assert load(THREADLINE_KEEP_CHECKPOINTS_SECONDS="0").keep.checkpoints == timedelta(0)
+    assert "a number of seconds above 0" in refusal(THREADLINE_KEEP_EVENTS_SECONDS="0")

@@ -17,7 +17,8 @@ from threadline.api.rules import OPEN_PATHS
 from threadline.tests.api.conftest import serve_app
 from threadline.tests.api.guarded_world import client_of, make_guarded_app, serve_project, write_project
 
-# Routes without an id in their path. Each is tested by name: here, in test_access or in test_agent_access.
+# Routes without an id in their path, or one that no request of this test can make. Each is tested by name: here, in
+# test_access, test_agent_access or test_webhook_routes.
 COLLECTIONS = {
     ("post", "/threads"),
     ("post", "/threads/search"),
@@ -34,6 +35,9 @@ COLLECTIONS = {
     ("post", "/runs/crons"),
     ("post", "/runs/crons/search"),
     ("post", "/runs/crons/count"),
+    ("get", "/webhooks/deliveries"),
+    ("get", "/webhooks/deliveries/{webhook_id}"),
+    ("post", "/webhooks/deliveries/{webhook_id}/redeliver"),
     ("put", "/store/items"),
     ("get", "/store/items"),
     ("delete", "/store/items"),

@@ -47,7 +47,11 @@ def test_prometheus_reads_the_same_numbers(http: httpx.Client, running: str) -> 
     assert answer.headers["content-type"].startswith("text/plain; version=")
     numbers = dict(re.findall(r"^(\w+) ([0-9.]+)$", answer.text, flags=re.MULTILINE))
     assert float(numbers["lg_api_num_running_runs"]) >= 1
-    assert set(re.findall(r"^# TYPE (\w+) gauge$", answer.text, flags=re.MULTILINE)) == set(numbers)
+    kinds = dict(re.findall(r"^# TYPE (\w+) (gauge|counter)$", answer.text, flags=re.MULTILINE))
+    assert set(kinds) == set(numbers)
+    assert {name for name, kind in kinds.items() if kind == "counter"} == {
+        f"threadline_removed_{kind}_total" for kind in http.get("/metrics?format=json").json()["removed"]
+    }
 
 
 def test_an_unknown_form_of_metrics_is_refused(http: httpx.Client) -> None:

@@ -261,7 +261,11 @@ def test_the_document_describes_every_route_with_its_body(http: httpx.Client) ->
     assert references <= set(document["components"]["schemas"])
     without_body = {key for key, operation in operations.items() if "requestBody" not in operation}
     posted = {path for method, path in without_body if method in ("post", "patch")}
-    assert posted == {"/threads/{thread_id}/runs/{run_id}/cancel", "/threads/{thread_id}/copy"}
+    assert posted == {
+        "/threads/{thread_id}/runs/{run_id}/cancel",
+        "/threads/{thread_id}/copy",
+        "/webhooks/deliveries/{webhook_id}/redeliver",
+    }
 
 
 def test_a_browser_elsewhere_may_call_and_read_the_headers(http: httpx.Client) -> None:

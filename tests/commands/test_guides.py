@@ -12,7 +12,10 @@ import pytest
 from threadline.tests.commands.guides import Block, Reader, read_guide
 from threadline.tests.source import ROOT
 
-pytestmark = pytest.mark.skipif(shutil.which("curl") is None, reason="the guides' readers have curl")
+pytestmark = [
+    pytest.mark.skipif(shutil.which("curl") is None, reason="the guides' readers have curl"),
+    pytest.mark.slow,  # a guide has a dozen commands, each a program
+]
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 import asyncio
 import sys
 from pathlib import Path
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import psycopg
 import pytest
@@ -59,12 +59,73 @@ async def test_a_copy_of_what_is_not_there_leaves_nothing(world: World) -> None:
     assert await world.rows("select from thread_heads") == []
 
 
+COLUMNS = """
+    select table_name::text, array_agg(quote_ident(column_name::text))
+    from information_schema.columns
+    join information_schema.tables using (table_schema, table_name)
+    where table_schema = current_schema() and table_type = 'BASE TABLE'
+    group by table_name
+    having bool_or(column_name = 'thread_id')
+"""
+
+
+async def measure_each_column(world: World, thread_id: UUID) -> dict[str, int]:
+    """What each table that has rows of the thread stores of it, however many columns it has."""
+    sizes = {}
+    for table, columns in await world.rows(COLUMNS):
+        row = " + ".join(f"coalesce(pg_column_size({column}), 0)" for column in columns)
+        statement = f"select sum({row}) from {table} where thread_id::text = %s"
+        [(size,)] = await world.rows(statement, str(thread_id))
+        if size:
+            sizes[table] = size
+    return sizes
+
+
+async def fill(world: World, thread_id: UUID) -> None:
+    """Put a row into each of the tables that only a server's runs fill."""
+    run_id = uuid4()
+    await world.rows(
+        "insert into runs (run_id, thread_id, assistant_id, graph_id, status, kwargs, error, ended_at)"
+        " values (%s, %s, %s, 'steps', 'error', json_build_object('a', repeat('x', 5000)), '{}', now())",
+        *(run_id, thread_id, uuid4()),
+    )
+    await world.rows(
+        "insert into run_events values (%s, 1, 3, %s, '[]', convert_to(repeat('long ', 5000), 'UTF8'))",
+        *(thread_id, run_id),
+    )
+    await world.rows("insert into run_bases values (%s, %s, '', 'c')", thread_id, run_id)
+    await world.rows(
+        "insert into run_base_writes values (%s, %s, '', 'c', 't', '', 0, 'log', null, 'blob')", thread_id, run_id
+    )
+
+
+async def test_the_measure_is_what_the_columns_of_all_tables_take(world: World) -> None:
+    thread_id = await world.start("nested", log=["x" * 50_000], mode="ask")
+    await fill(world, thread_id)
+    other = await world.start(log=["not counted"])
+    measured, sizes = await world.threads.measure(thread_id), await measure_each_column(world, thread_id)
+    counted = {
+        "checkpoints": measured["checkpoints"],
+        "checkpoint_blobs": measured["channel_values"],
+        "checkpoint_writes": measured["pending_writes"],
+        "run_events": measured["events"],
+        "runs": measured["runs"],
+    }
+    assert {name: part["bytes"] for name, part in counted.items()} == {name: sizes.pop(name) for name in counted}
+    assert measured["rollback_writes"]["bytes"] == sizes.pop("run_bases") + sizes.pop("run_base_writes")
+    assert measured["thread"]["bytes"] == sizes.pop("threads") + sizes.pop("thread_heads")
+    assert sizes == {}
+    assert measured["events"]["count"] == 3
+    assert measured["total_bytes"] == sum(part["bytes"] for part in measured.values() if isinstance(part, dict))
+    assert (await world.threads.measure(other))["total_bytes"] < measured["total_bytes"]
+
+
 async def test_the_measure_counts_each_version_of_a_value(world: World) -> None:
     thread_id = await world.start(log=["x" * 500])
     measured = await world.threads.measure(thread_id)
     log = measured["channel_values"]["by_channel"]["log"]
     assert log["versions"] == 3
-    assert 1500 <= log["bytes"] <= 2000
+    assert 1500 <= log["bytes"] <= 2500
     assert measured["checkpoints"]["count"] == 4
     with pytest.raises(ThreadNotFound):
         await world.threads.measure(uuid4())

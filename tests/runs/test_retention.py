@@ -16,8 +16,9 @@ from typing_extensions import TypedDict
 
 from threadline.checkpoints.pool import Pool
 from threadline.checkpoints.saver import ThreadSaver
+from threadline.keeping import KeepSettings
 from threadline.runs.model import Ttl, TtlStrategy
-from threadline.runs.retention import Retention, ThreadLifetimes
+from threadline.runs.retention import Retention, ThreadLifetimes, make_retention
 from threadline.tests.laboratory.locks import until
 from threadline.tests.runs.state_world import World, as_json, config_of
 
@@ -31,7 +32,8 @@ async def world(pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def retention(world: World, default: Ttl | None = None, limit: int = 1000) -> Retention:
-    return Retention(world.pool, ThreadLifetimes(default, timedelta(minutes=1), limit), world.announced.append)
+    lifetimes = ThreadLifetimes(default, timedelta(minutes=1), limit)
+    return make_retention(world.pool, lifetimes, KeepSettings(), world.announced.append)
 
 
 async def age(world: World, thread_id: UUID, minutes: float) -> None:

@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from threadline.tests.commands.guides import Block, Reader, read_guide
+from threadline.tests.laboratory.places import variables as way_to
 from threadline.tests.source import ROOT
 from threadline.tests.tracing.ingest import Ingest, serve_ingest
 from threadline.tests.tracing.traced_world import QUESTION
@@ -30,7 +31,7 @@ def ingest() -> Iterator[Ingest]:
 @pytest.fixture
 def reader(dsn: str, tmp_path: Path, ingest: Ingest) -> Iterator[Reader]:
     """Somebody in the clone, whose LangSmith is the stand-in."""
-    variables = {"DATABASE_URL": dsn, "THREADLINE_DATA_DIR": str(tmp_path / "data"), "LANGSMITH_ENDPOINT": ingest.url}
+    variables = {**way_to(dsn), "THREADLINE_DATA_DIR": str(tmp_path / "data"), "LANGSMITH_ENDPOINT": ingest.url}
     reading = Reader(ROOT, tmp_path, **variables)
     yield reading
     reading.abandon()

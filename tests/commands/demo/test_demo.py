@@ -5,7 +5,6 @@ import re
 import signal
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from threadline.tests.checkpoints.embedded.owners import eventually
 from threadline.tests.commands.conftest import Launch
 from threadline.tests.commands.programs import environment, run
 from threadline.tests.graphs.assistant.papers import pdf
+from threadline.tests.laboratory.places import variables as way_to
 from threadline.tests.source import ROOT
 
 MANUAL = pdf(
@@ -34,13 +34,12 @@ WORDS = ("planner", "tool", "responder", "interrupt", "kill", "resume", "resumed
 
 
 @pytest.fixture(autouse=True)
-def _no_folder_is_left() -> Iterator[None]:
-    def folders() -> set[Path]:
-        return set(Path(tempfile.gettempdir()).glob("threadline-demo-*"))
-
-    before = folders()
+def _no_folder_is_left(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    temporary = folder / "temporary"  # of its own: other demos may be played on this machine
+    temporary.mkdir(mode=0o711)
+    monkeypatch.setenv("TMPDIR", str(temporary))
     yield
-    assert folders() <= before
+    assert list(temporary.glob("threadline-demo-*")) == []
 
 
 def test_the_demo_plays_the_life_of_a_run_to_its_end() -> None:
@@ -57,7 +56,7 @@ def test_the_demo_with_a_server_of_ones_own_leaves_its_databases_as_they_were(
     server_dsn: str, dsn: str, folder: Path
 ) -> None:
     (folder / "guide.md").write_text("# Turbines\n\nTurbines are oiled every Monday, and never on a Sunday.\n")
-    played = run("demo", "--docs", "guide.md", cwd=folder, variables={"DATABASE_URL": dsn})
+    played = run("demo", "--docs", "guide.md", cwd=folder, variables=way_to(dsn))
     assert played.returncode == 0, played.stdout + played.stderr
     assert "What do the documents say about Turbines?" in played.stdout
     assert "guide.md, passage 1" in played.stdout
@@ -102,6 +101,7 @@ def test_a_demo_without_documents_says_so_and_fails(folder: Path) -> None:
     )
 
 
+@pytest.mark.slow  # most of another demo
 def test_a_demo_that_finds_a_promise_broken_fails_and_says_which(folder: Path) -> None:
     (folder / "empty.md").write_text("\n")
     played = run("demo", "--docs", "empty.md", cwd=folder)
@@ -110,6 +110,7 @@ def test_a_demo_that_finds_a_promise_broken_fails_and_says_which(folder: Path) -
     assert "End of the server's log:" in played.stderr
 
 
+@pytest.mark.slow  # most of another demo
 def test_a_demo_that_is_stopped_takes_its_server_with_it(start: Launch) -> None:
     program = start("demo")
     eventually(lambda: "planner" in program.output, within=60)
