@@ -23,6 +23,7 @@ from langgraph.checkpoint.serde.types import ERROR, INTERRUPT, RESUME
 from psycopg import InterfaceError, OperationalError
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
+from threadline.checkpoints.arrivals import Arrivals
 from threadline.checkpoints.buffer import BlobRow, CheckpointRow, Entry, FencedOut, RunBuffer
 from threadline.checkpoints.clock import raise_checkpoint_floor
 from threadline.checkpoints.held_events import HeldEvents
@@ -75,7 +76,7 @@ class RunSaver(ThreadSaver):
         self.held = HeldEvents(buffer)
         self._written: set[tuple[str, str]] = set()
         self._loaded: set[tuple[str, str]] = set()  # checkpoints of earlier runs that got no write of ours yet
-        self._reached: dict[tuple[str, str], asyncio.Future[None]] = {}  # checkpoints that somebody waits for
+        self._arrivals = Arrivals()
         self._namespaces: set[str] = set()
         self._results: set[str] = set()
         self._start: tuple[str | None, CheckpointTuple | None] | None = None  # read ahead, until the graph asks for it
@@ -91,19 +92,9 @@ class RunSaver(ThreadSaver):
         """
         key = (ns, checkpoint_id)
         if key not in self._written:
-            await asyncio.shield(self._reached.setdefault(key, asyncio.get_running_loop().create_future()))
+            await self._arrivals.expect(key)
         if self.last is not None:
             await self._buffer.committed(self.last)
-
-    def _tell_reached(self, key: tuple[str, str], error: BaseException | None = None) -> None:
-        waiter = self._reached.pop(key, None)
-        if waiter is None:
-            return
-        if error is None:
-            waiter.set_result(None)
-        else:
-            waiter.set_exception(error if isinstance(error, Exception) else RuntimeError("the run was stopped"))
-            waiter.exception()  # marks it retrieved: who waited may be gone
 
     # What the recorder of the run's events asks and says.
 
@@ -243,7 +234,7 @@ class RunSaver(ThreadSaver):
                 await self._buffer.committed(entry)
         except BaseException as error:
             self.held.fail(ns)
-            self._tell_reached((ns, checkpoint["id"]), error)
+            self._arrivals.announce((ns, checkpoint["id"]), error)
             raise
         return {"configurable": {"thread_id": self._thread_id, "checkpoint_ns": ns, "checkpoint_id": checkpoint["id"]}}
 
@@ -272,7 +263,7 @@ class RunSaver(ThreadSaver):
         else:
             self._buffer.release(entry, entry.size - size)
         self._written.add((row.ns, row.id))
-        self._tell_reached((row.ns, row.id))
+        self._arrivals.announce((row.ns, row.id))
         return entry
 
 
