@@ -12,6 +12,7 @@ from threadline.checkpoints.sealing import (
     blob_place,
     checkpoint_place,
     cron_place,
+    effect_place,
     events_place,
     item_place,
     number_events,
@@ -72,6 +73,11 @@ async def _renew_write(vault: Vault, row: Row, source: str | None) -> Row:
         str(row["thread_id"]), row["checkpoint_ns"], row["checkpoint_id"], row["task_id"], row["idx"], row["channel"]
     )
     return await _renew_typed(vault, row, _of(place, source), place)
+
+
+async def _renew_effect(vault: Vault, row: Row, _source: str | None) -> Row:
+    place = effect_place(row["thread_id"], row["task_id"], row["name"])
+    return await _renew_typed(vault, row, place, place)
 
 
 def _of(place: Place, source: str | None) -> Place:
@@ -138,6 +144,7 @@ RENEWALS: Mapping[str, Renewal] = {
     "blobs": Renewal({"thread_id": "", "checkpoint_ns": "", "channel": "", "version": ""}, "type", _renew_blob),
     "writes": Renewal({**_OF_CHECKPOINT, **_OF_WRITE}, "channel", _renew_write),
     "base_writes": Renewal(_OF_BASE, "channel", _renew_write),
+    "effects": Renewal({"thread_id": _ZERO, "task_id": "", "name": ""}, "type", _renew_effect),
     "events": Renewal({"thread_id": _ZERO, "last_seq": -1}, "payload", _renew_events),
     "threads": Renewal({"thread_id": _ZERO}, "interrupts", _renew_thread),
     "runs": Renewal({"run_id": _ZERO}, "kwargs", _renew_run),

@@ -48,7 +48,8 @@ order by p.thread_id, p.checkpoint_ns, p.checkpoint_id
 
 -- name: count_checkpoints
 -- How many rows of checkpoints `page_checkpoints` would find without an end.
-select count(*) from checkpoints where not ((checkpoint -> 'sealed_values' is null or is_sealed((checkpoint -> 'sealed_values')::text, %(key_id)s))
+select count(*) from checkpoints
+where not ((checkpoint -> 'sealed_values' is null or is_sealed((checkpoint -> 'sealed_values')::text, %(key_id)s))
             and not exists (
                 select from jsonb_each(checkpoint -> 'channel_values') v
                 where v.value <> 'true' or not exists (
@@ -64,9 +65,12 @@ select count(*) from checkpoints where not ((checkpoint -> 'sealed_values' is nu
 with due as (
     select thread_id, checkpoint_ns, channel, version, coalesce(octet_length(blob), 0) as bytes
     from checkpoint_blobs
-    where (thread_id, checkpoint_ns, channel, version) > (%(after_thread_id)s::text, %(after_checkpoint_ns)s::text, %(after_channel)s::text, %(after_version)s::text)
+    where (thread_id, checkpoint_ns, channel, version)
+            > (%(after_thread_id)s::text, %(after_checkpoint_ns)s::text, %(after_channel)s::text,
+            %(after_version)s::text)
         and (%(thread_id)s::text is null or thread_id = %(thread_id)s::text)
-        and (%(everything)s or not (type = 'empty' or blob is null or type like '%%+aesgcm' and is_sealed(blob, %(key_id)s)))
+        and (%(everything)s or not (type = 'empty' or blob is null or type like '%%+aesgcm'
+            and is_sealed(blob, %(key_id)s)))
     order by thread_id, checkpoint_ns, channel, version
     limit %(rows)s
 ), page as (
@@ -76,7 +80,8 @@ select p.thread_id, p.checkpoint_ns, p.channel, p.version, held.type, held.blob
 from page p
 left join lateral (
     select t.type, t.blob from checkpoint_blobs t
-    where t.thread_id = p.thread_id and t.checkpoint_ns = p.checkpoint_ns and t.channel = p.channel and t.version = p.version
+    where t.thread_id = p.thread_id and t.checkpoint_ns = p.checkpoint_ns and t.channel = p.channel
+            and t.version = p.version
     for no key update skip locked
 ) held on true
 where p.before < %(bytes)s
@@ -84,26 +89,32 @@ order by p.thread_id, p.checkpoint_ns, p.channel, p.version
 
 -- name: count_blobs
 -- How many rows of checkpoint_blobs `page_blobs` would find without an end.
-select count(*) from checkpoint_blobs where not (type = 'empty' or blob is null or type like '%%+aesgcm' and is_sealed(blob, %(key_id)s))
+select count(*) from checkpoint_blobs
+where not (type = 'empty' or blob is null or type like '%%+aesgcm' and is_sealed(blob, %(key_id)s))
 
 -- name: page_writes
 -- Pending writes.
 with due as (
     select thread_id, checkpoint_ns, checkpoint_id, task_id, idx, octet_length(blob) as bytes
     from checkpoint_writes
-    where (thread_id, checkpoint_ns, checkpoint_id, task_id, idx) > (%(after_thread_id)s::text, %(after_checkpoint_ns)s::text, %(after_checkpoint_id)s::text, %(after_task_id)s::text, %(after_idx)s::integer)
+    where (thread_id, checkpoint_ns, checkpoint_id, task_id, idx)
+            > (%(after_thread_id)s::text, %(after_checkpoint_ns)s::text, %(after_checkpoint_id)s::text,
+            %(after_task_id)s::text, %(after_idx)s::integer)
         and (%(thread_id)s::text is null or thread_id = %(thread_id)s::text)
-        and (%(everything)s or not (type = 'empty' or blob is null or type like '%%+aesgcm' and is_sealed(blob, %(key_id)s)))
+        and (%(everything)s or not (type = 'empty' or blob is null or type like '%%+aesgcm'
+            and is_sealed(blob, %(key_id)s)))
     order by thread_id, checkpoint_ns, checkpoint_id, task_id, idx
     limit %(rows)s
 ), page as (
-    select *, sum(bytes) over (order by thread_id, checkpoint_ns, checkpoint_id, task_id, idx) - bytes as before from due
+    select *, sum(bytes) over (order by thread_id, checkpoint_ns, checkpoint_id, task_id,
+            idx) - bytes as before from due
 )
 select p.thread_id, p.checkpoint_ns, p.checkpoint_id, p.task_id, p.idx, held.channel, held.type, held.blob
 from page p
 left join lateral (
     select t.channel, t.type, t.blob from checkpoint_writes t
-    where t.thread_id = p.thread_id and t.checkpoint_ns = p.checkpoint_ns and t.checkpoint_id = p.checkpoint_id and t.task_id = p.task_id and t.idx = p.idx
+    where t.thread_id = p.thread_id and t.checkpoint_ns = p.checkpoint_ns and t.checkpoint_id = p.checkpoint_id
+            and t.task_id = p.task_id and t.idx = p.idx
     for no key update skip locked
 ) held on true
 where p.before < %(bytes)s
@@ -111,26 +122,32 @@ order by p.thread_id, p.checkpoint_ns, p.checkpoint_id, p.task_id, p.idx
 
 -- name: count_writes
 -- How many rows of checkpoint_writes `page_writes` would find without an end.
-select count(*) from checkpoint_writes where not (type = 'empty' or blob is null or type like '%%+aesgcm' and is_sealed(blob, %(key_id)s))
+select count(*) from checkpoint_writes
+where not (type = 'empty' or blob is null or type like '%%+aesgcm' and is_sealed(blob, %(key_id)s))
 
 -- name: page_base_writes
 -- Pending writes that are kept aside for a rollback.
 with due as (
     select thread_id, run_id, checkpoint_ns, checkpoint_id, task_id, idx, octet_length(blob) as bytes
     from run_base_writes
-    where (thread_id, run_id, checkpoint_ns, checkpoint_id, task_id, idx) > (%(after_thread_id)s::uuid, %(after_run_id)s::uuid, %(after_checkpoint_ns)s::text, %(after_checkpoint_id)s::text, %(after_task_id)s::text, %(after_idx)s::integer)
+    where (thread_id, run_id, checkpoint_ns, checkpoint_id, task_id, idx)
+            > (%(after_thread_id)s::uuid, %(after_run_id)s::uuid, %(after_checkpoint_ns)s::text,
+            %(after_checkpoint_id)s::text, %(after_task_id)s::text, %(after_idx)s::integer)
         and (%(thread_id)s::text is null or thread_id::text = %(thread_id)s::text)
-        and (%(everything)s or not (type = 'empty' or blob is null or type like '%%+aesgcm' and is_sealed(blob, %(key_id)s)))
+        and (%(everything)s or not (type = 'empty' or blob is null or type like '%%+aesgcm'
+            and is_sealed(blob, %(key_id)s)))
     order by thread_id, run_id, checkpoint_ns, checkpoint_id, task_id, idx
     limit %(rows)s
 ), page as (
-    select *, sum(bytes) over (order by thread_id, run_id, checkpoint_ns, checkpoint_id, task_id, idx) - bytes as before from due
+    select *, sum(bytes) over (order by thread_id, run_id, checkpoint_ns, checkpoint_id, task_id,
+            idx) - bytes as before from due
 )
 select p.thread_id, p.run_id, p.checkpoint_ns, p.checkpoint_id, p.task_id, p.idx, held.channel, held.type, held.blob
 from page p
 left join lateral (
     select t.channel, t.type, t.blob from run_base_writes t
-    where t.thread_id = p.thread_id and t.run_id = p.run_id and t.checkpoint_ns = p.checkpoint_ns and t.checkpoint_id = p.checkpoint_id and t.task_id = p.task_id and t.idx = p.idx
+    where t.thread_id = p.thread_id and t.run_id = p.run_id and t.checkpoint_ns = p.checkpoint_ns
+            and t.checkpoint_id = p.checkpoint_id and t.task_id = p.task_id and t.idx = p.idx
     for no key update skip locked
 ) held on true
 where p.before < %(bytes)s
@@ -138,7 +155,37 @@ order by p.thread_id, p.run_id, p.checkpoint_ns, p.checkpoint_id, p.task_id, p.i
 
 -- name: count_base_writes
 -- How many rows of run_base_writes `page_base_writes` would find without an end.
-select count(*) from run_base_writes where not (type = 'empty' or blob is null or type like '%%+aesgcm' and is_sealed(blob, %(key_id)s))
+select count(*) from run_base_writes
+where not (type = 'empty' or blob is null or type like '%%+aesgcm' and is_sealed(blob, %(key_id)s))
+
+-- name: page_effects
+-- Results of effects.
+with due as (
+    select thread_id, task_id, name, octet_length(blob) as bytes
+    from effects
+    where (thread_id, task_id, name) > (%(after_thread_id)s::uuid, %(after_task_id)s::text, %(after_name)s::text)
+        and (%(thread_id)s::text is null or thread_id::text = %(thread_id)s::text)
+        and (%(everything)s or not (type = 'empty' or blob is null or type like '%%+aesgcm'
+            and is_sealed(blob, %(key_id)s)))
+    order by thread_id, task_id, name
+    limit %(rows)s
+), page as (
+    select *, sum(bytes) over (order by thread_id, task_id, name) - bytes as before from due
+)
+select p.thread_id, p.task_id, p.name, held.type, held.blob
+from page p
+left join lateral (
+    select t.type, t.blob from effects t
+    where t.thread_id = p.thread_id and t.task_id = p.task_id and t.name = p.name
+    for no key update skip locked
+) held on true
+where p.before < %(bytes)s
+order by p.thread_id, p.task_id, p.name
+
+-- name: count_effects
+-- How many rows of effects `page_effects` would find without an end.
+select count(*) from effects
+where not (type = 'empty' or blob is null or type like '%%+aesgcm' and is_sealed(blob, %(key_id)s))
 
 -- name: page_events
 -- Chunks of events. Those that the database wrote itself, of a run that was claimed, say nothing.
@@ -147,7 +194,8 @@ with due as (
     from run_events
     where (thread_id, last_seq) > (%(after_thread_id)s::uuid, %(after_last_seq)s::bigint)
         and (%(thread_id)s::text is null or thread_id::text = %(thread_id)s::text)
-        and (%(everything)s or not (is_sealed(payload, %(key_id)s) or json_array_length(contents) = 1 and contents -> 0 ->> 0 = 'metadata'))
+        and (%(everything)s or not (is_sealed(payload, %(key_id)s) or json_array_length(contents) = 1
+            and contents -> 0 ->> 0 = 'metadata'))
     order by thread_id, last_seq
     limit %(rows)s
 ), page as (
@@ -165,16 +213,21 @@ order by p.thread_id, p.last_seq
 
 -- name: count_events
 -- How many rows of run_events `page_events` would find without an end.
-select count(*) from run_events where not (is_sealed(payload, %(key_id)s) or json_array_length(contents) = 1 and contents -> 0 ->> 0 = 'metadata')
+select count(*) from run_events
+where not (is_sealed(payload, %(key_id)s) or json_array_length(contents) = 1 and contents -> 0 ->> 0 = 'metadata')
 
 -- name: page_threads
 -- Values, questions, errors and configuration of threads.
 with due as (
-    select thread_id, coalesce(octet_length("values"::text), 0) + coalesce(octet_length(interrupts::text), 0) + coalesce(octet_length(error::text), 0) + coalesce(octet_length(config::text), 0) as bytes
+    select thread_id, coalesce(octet_length("values"::text), 0) + coalesce(octet_length(interrupts::text),
+            0) + coalesce(octet_length(error::text), 0) + coalesce(octet_length(config::text), 0) as bytes
     from threads
     where (thread_id) > (%(after_thread_id)s::uuid)
         and (%(thread_id)s::text is null or thread_id::text = %(thread_id)s::text)
-        and (%(everything)s or not (coalesce(is_sealed("values"::text, %(key_id)s), true) and coalesce(is_sealed(interrupts::text, %(key_id)s), true) and coalesce(is_sealed(error::text, %(key_id)s), true) and coalesce(is_sealed(config::text, %(key_id)s), true)))
+        and (%(everything)s or not (coalesce(is_sealed("values"::text, %(key_id)s), true)
+            and coalesce(is_sealed(interrupts::text, %(key_id)s), true)
+            and coalesce(is_sealed(error::text, %(key_id)s), true)
+            and coalesce(is_sealed(config::text, %(key_id)s), true)))
     order by thread_id
     limit %(rows)s
 ), page as (
@@ -183,7 +236,8 @@ with due as (
 select p.thread_id, held.values, held.interrupts, held.error, held.config
 from page p
 left join lateral (
-    select t."values"::text as "values", t.interrupts::text as interrupts, t.error::text as error, t.config::text as config from threads t
+    select t."values"::text as "values", t.interrupts::text as interrupts, t.error::text as error,
+            t.config::text as config from threads t
     where t.thread_id = p.thread_id
     for no key update skip locked
 ) held on true
@@ -192,7 +246,11 @@ order by p.thread_id
 
 -- name: count_threads
 -- How many rows of threads `page_threads` would find without an end.
-select count(*) from threads where not (coalesce(is_sealed("values"::text, %(key_id)s), true) and coalesce(is_sealed(interrupts::text, %(key_id)s), true) and coalesce(is_sealed(error::text, %(key_id)s), true) and coalesce(is_sealed(config::text, %(key_id)s), true))
+select count(*) from threads
+where not (coalesce(is_sealed("values"::text, %(key_id)s), true)
+            and coalesce(is_sealed(interrupts::text, %(key_id)s), true)
+            and coalesce(is_sealed(error::text, %(key_id)s), true)
+            and coalesce(is_sealed(config::text, %(key_id)s), true))
 
 -- name: page_runs
 -- What runs were given, and their errors.
@@ -201,7 +259,8 @@ with due as (
     from runs
     where (run_id) > (%(after_run_id)s::uuid)
         and %(thread_id)s::text is null
-        and (%(everything)s or not (coalesce(is_sealed(kwargs::text, %(key_id)s), true) and coalesce(is_sealed(error::text, %(key_id)s), true)))
+        and (%(everything)s or not (coalesce(is_sealed(kwargs::text, %(key_id)s), true)
+            and coalesce(is_sealed(error::text, %(key_id)s), true)))
     order by run_id
     limit %(rows)s
 ), page as (
@@ -219,7 +278,8 @@ order by p.run_id
 
 -- name: count_runs
 -- How many rows of runs `page_runs` would find without an end.
-select count(*) from runs where not (coalesce(is_sealed(kwargs::text, %(key_id)s), true) and coalesce(is_sealed(error::text, %(key_id)s), true))
+select count(*) from runs
+where not (coalesce(is_sealed(kwargs::text, %(key_id)s), true) and coalesce(is_sealed(error::text, %(key_id)s), true))
 
 -- name: page_webhooks
 -- What is still to be delivered, or was given up: a row of `runs` and values of its thread.
@@ -257,7 +317,8 @@ with due as (
     from crons
     where (cron_id) > (%(after_cron_id)s::uuid)
         and %(thread_id)s::text is null
-        and (%(everything)s or not (coalesce(is_sealed(payload::text, %(key_id)s), true) and coalesce(is_sealed(kwargs::text, %(key_id)s), true)))
+        and (%(everything)s or not (coalesce(is_sealed(payload::text, %(key_id)s), true)
+            and coalesce(is_sealed(kwargs::text, %(key_id)s), true)))
     order by cron_id
     limit %(rows)s
 ), page as (
@@ -275,7 +336,8 @@ order by p.cron_id
 
 -- name: count_crons
 -- How many rows of crons `page_crons` would find without an end.
-select count(*) from crons where not (coalesce(is_sealed(payload::text, %(key_id)s), true) and coalesce(is_sealed(kwargs::text, %(key_id)s), true))
+select count(*) from crons
+where not (coalesce(is_sealed(payload::text, %(key_id)s), true) and coalesce(is_sealed(kwargs::text, %(key_id)s), true))
 
 -- name: page_items
 -- Items of the store.
@@ -352,3 +414,8 @@ update crons set payload = %(payload)s::json, kwargs = %(kwargs)s::json where cr
 -- name: put_items
 -- See `put_checkpoints`.
 update store set value = %(value)s::jsonb where prefix = %(prefix)s and key = %(key)s
+
+-- name: put_effects
+-- See `put_checkpoints`.
+update effects set type = %(type)s, blob = %(blob)s
+where thread_id = %(thread_id)s and task_id = %(task_id)s and name = %(name)s

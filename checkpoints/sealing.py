@@ -55,6 +55,11 @@ def cron_place(column: str, cron_id: UUID | str) -> Place:
     return Place("crons", column, (str(cron_id),))
 
 
+def effect_place(thread_id: UUID | str, task_id: str, name: str) -> Place:
+    """Return where the result of an effect lies."""
+    return Place("effects", "blob", (str(thread_id), task_id, name))
+
+
 def item_place(prefix: str, key: str) -> Place:
     """Return where an item of the store lies."""
     return Place("store", "value", (prefix, key))

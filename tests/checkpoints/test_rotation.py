@@ -14,6 +14,7 @@ from threadline.checkpoints.keys import check_database, check_keys, forget_keys
 from threadline.checkpoints.pool import Database, open_pool
 from threadline.checkpoints.rewriting import count_due, rewrite_all
 from threadline.checkpoints.saver import ThreadSaver
+from threadline.checkpoints.sealing import effect_place
 from threadline.checkpoints.vault import PLAIN, NotSealed, Tampered, UnknownKey, Vault
 from threadline.graphs.registry import Registry
 from threadline.runs.crons import CronRequest
@@ -146,6 +147,23 @@ async def test_what_cannot_be_opened_stays_and_is_told(dsn: str, registry: Regis
         assert len(result.failures) == 1
         assert result.failures[0].startswith("store.value of notes / k is cut short")
         assert (await count_due(pool))["items"] == 1
+
+
+async def test_results_of_effects_are_encrypted_anew_too(dsn: str) -> None:
+    thread, old = uuid4(), vault_with(OLD)
+    place = effect_place(thread, "task", "pay")
+    ((kind, blob),) = await old.seal_typed([(place, "msgpack", b"\xa1x")])
+    async with open_pool(with_vault(dsn, old), "test") as pool, pool.connection() as connection:
+        await connection.execute("insert into thread_heads (thread_id) values (%s)", [thread])
+        insert = "insert into effects values (%s, 'task', 'pay', '', '', %s, %s, %s)"
+        await connection.execute(insert, [thread, thread, kind, blob])
+    new = vault_with(NEW, OLD)
+    assert (await rotate(with_vault(dsn, new)))["effects"] == 1
+    with psycopg.connect(dsn) as plain:
+        kept = plain.execute("select type, blob from effects").fetchone()
+    assert kept is not None
+    assert kept[1] != blob
+    assert await vault_with(NEW).open_typed([(place, *kept)]) == [("msgpack", b"\xa1x")]
 
 
 async def check(dsn: str, vault: Vault) -> None:
