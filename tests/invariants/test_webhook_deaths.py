@@ -12,7 +12,7 @@ from threadline.tests.laboratory.locks import until
 from threadline.tests.runs.hook_receiver import Receiver, receive_hooks
 
 HERE = WebhookPolicy(allow_loopback=True)
-RUN = {
+RUN: dict[str, Any] = {
     **dict.fromkeys(("thread_id", "assistant_id", "metadata", "multitask_strategy", "created_at", "updated_at")),
     **dict.fromkeys(("started_at", "ended_at", "error")),
     "run_id": "x",
