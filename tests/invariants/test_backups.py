@@ -67,8 +67,14 @@ async def restored(copy_dsn: str, tmp_path: Path) -> AsyncIterator[Laboratory]:
 
 async def copy_database(programs: Path, source: str, target: str, archive: Path) -> None:
     """Dump one database, and restore it into another one that is empty."""
-    dump = [programs / "pg_dump", "--format=custom", f"--file={archive}", f"--dbname={source}"]
-    restore = [programs / "pg_restore", "--no-owner", "--exit-on-error", f"--dbname={target}", archive]
+    dump: list[str | Path] = [programs / "pg_dump", "--format=custom", f"--file={archive}", f"--dbname={source}"]
+    restore: list[str | Path] = [
+        programs / "pg_restore",
+        "--no-owner",
+        "--exit-on-error",
+        f"--dbname={target}",
+        archive,
+    ]
     for command in (dump, restore):
         running = await asyncio.create_subprocess_exec(*command, stderr=subprocess.PIPE)
         _, said = await running.communicate()
