@@ -77,7 +77,7 @@ STATUS_OF: Mapping[type[Exception], int] = {
     BodyTooLarge: 413,
     Invalid: 422,
     InvalidRequest: 422,
-    TooManyPending: 503,
+    TooManyPending: 429,
     OperationalError: 503,
     # Nobody's request is at fault: a key is missing here, or somebody has changed what is stored.
     VaultError: 500,
