@@ -185,6 +185,8 @@ class _Rewriting:
 
     def _rewrite_word(self, place: int, word: str) -> str:
         name, before, after = word.lower(), self._near(place - 1), self._near(place + 1)
+        if before == "column" and self._near(place - 2) == "on" and name in self._relations:
+            return f"{self._schema}.{word}"  # a comment
         if before == "." or after == ".":
             return word
         if name in self._relations and self._expects_table(before):

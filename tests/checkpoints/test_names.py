@@ -24,6 +24,7 @@ OURS = Schema("ours")
         ("create index runs_x on runs (x)", 'create index runs_x on "ours".runs (x)'),
         ("create index concurrently if not exists runs_x on runs (x)", None),
         ("drop index concurrently if exists runs_x", 'drop index concurrently if exists "ours".runs_x'),
+        ("comment on column runs.error is 'runs'", "comment on column \"ours\".runs.error is 'runs'"),
         ("drop index runs_x", 'drop index "ours".runs_x'),
         ("create function owe_webhook() returns trigger", 'create function "ours".owe_webhook() returns trigger'),
         ("do $$ begin insert into runs select 1; end $$", 'do $$ begin insert into "ours".runs select 1; end $$'),

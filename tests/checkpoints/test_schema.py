@@ -30,7 +30,7 @@ UNPREPARABLE = ("create ", "listen ", "drop ")
 def named_statements() -> Iterator[tuple[str, str, str]]:
     for file in sorted(ROOT.rglob("*.sql")):
         place = file.relative_to(ROOT)
-        if place.parts[0] in (".venv", "tests") or "migrations" in place.parts:
+        if place.parts[0] in (".venv", "bench", "tests") or "migrations" in place.parts:
             continue
         package = ".".join(("threadline", *place.parent.parts))
         for name, text in load_statements(package, place.name).items():
