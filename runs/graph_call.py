@@ -42,7 +42,7 @@ async def call_graph(
         invocation = await Resumption(workshop, claim, saver, buffer).begin(graph, invocation)
         recorder.note_version(saver.stamp)
         config: Any = _hooked(workshop, invocation, recorder)
-        with workshop.tracing.trace(claim.run, saver.stamp.get("topology_hash")) as trace:
+        async with workshop.tracing.trace(claim.run, saver.stamp.get("topology_hash"), recorder.log_event) as trace:
             config["callbacks"] = [*trace.callbacks, *recorder.callbacks]
             with recorder.transcript or nullcontext():
                 await _stream(graph, invocation, config, _options(invocation, control), recorder)

@@ -248,6 +248,8 @@ PROTOCOL_MODES = ("values", "updates", "messages", "tools", "lifecycle", "custom
 # Sent to every client of the run, whatever modes it asked for.
 METADATA = "metadata"
 ERROR = "error"
+# By the keys of the run, the addresses at which users say what they think of it.
+FEEDBACK = "feedback"
 
 
 def merge_metadata(*layers: Mapping[str, Any]) -> JsonObject:
