@@ -8,7 +8,7 @@ with mine as materialized (
     ) as m (graph_id, topology_hash, code_hash, topology)
 ), described as (
     insert into graph_versions (graph_id, topology_hash, topology)
-    select graph_id, topology_hash, topology::jsonb from mine order by graph_id, topology_hash
+    select graph_id, topology_hash, topology::json from mine order by graph_id, topology_hash
     on conflict do nothing
 )
 insert into process_graphs (process_id, graph_id, topology_hash, code_hash)
