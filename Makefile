@@ -82,6 +82,10 @@ fix: $(INSTALLED) ## format, and mend what the linter can mend
 bench: $(INSTALLED) ## measure against the official saver in one sitting; BENCH_ARGS='--rounds 3' and others
 	$(BIN)/python bench/run.py $(BENCH_ARGS)
 
+.PHONY: bench-storage
+bench-storage: $(INSTALLED) ## measure what a conversation of 500 turns takes, beside the official saver; some minutes
+	$(BIN)/python bench/storage.py $(BENCH_ARGS)
+
 .PHONY: lock
 lock: $(UV) ## resolve pyproject.toml anew into requirements/
 	@$(call compile,runtime,pyproject.toml)
