@@ -6,6 +6,7 @@ VENV ?= .venv
 DOCS ?=
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
+FAULTS_ARGS ?=
 
 BIN := $(VENV)/bin
 UV := $(or $(shell command -v uv 2>/dev/null),$(BIN)/uv)
@@ -42,6 +43,11 @@ demo: $(INSTALLED) ## play the life of a run through HTTP and exit; DOCS=path fo
 .PHONY: test
 test: $(INSTALLED) ## run the tests; PYTEST_ARGS='-k name' for some of them
 	$(BIN)/pytest -n $(if $(TEST_DATABASE_URL),2,3) -m 'not slow' $(PYTEST_ARGS)
+
+.PHONY: test-schema
+test-schema: $(INSTALLED) ## run the tests of runs, store and API again with the tables in another schema, found by no search_path
+	TEST_DATABASE_SCHEMA=elsewhere $(BIN)/pytest -n 2 -m 'not slow' tests/checkpoints/test_schema.py tests/runs tests/api \
+	  tests/invariants $(PYTEST_ARGS)
 
 .PHONY: test-slow
 test-slow: $(INSTALLED) reference ## run the tests that take minutes or many processes
@@ -86,12 +92,18 @@ bench: $(INSTALLED) ## measure against the official saver in one sitting; BENCH_
 bench-storage: $(INSTALLED) ## measure what a conversation of 500 turns takes, beside the official saver; some minutes
 	$(BIN)/python bench/storage.py $(BENCH_ARGS)
 
+.PHONY: faults
+faults: $(INSTALLED) ## kill, cut and stop everything under load for ten minutes, and judge; FAULTS_ARGS='--seconds 60 --seed 7'
+	@exec $(BIN)/python -m threadline.tests.faults $(FAULTS_ARGS)
+
 .PHONY: lock
 lock: $(UV) ## resolve pyproject.toml anew into requirements/
 	@$(call compile,runtime,pyproject.toml)
 	@$(call compile,dev,pyproject.toml --extra embedded --extra dev --constraint requirements/runtime.txt)
 	@$(call compile,local-model,--no-deps requirements/local-model.in)
-	@$(call compile,reference,--constraint requirements/runtime.txt requirements/reference.in)
+	@# Its server pins more than ours can have: only what both run graphs with is the same.
+	@sed -n 's/^\(langgraph[a-z-]*==[0-9.]*\).*/\1/p' requirements/runtime.txt > $(VENV)/langgraph.txt
+	@$(call compile,reference,--constraint $(VENV)/langgraph.txt requirements/reference.in)
 	@$(call compile,uv,requirements/uv.in)
 
 .PHONY: local-model

@@ -77,6 +77,8 @@ class RunSaver(ThreadSaver):
         self._loaded: set[tuple[str, str]] = set()  # checkpoints of earlier runs that got no write of ours yet
         self._namespaces: set[str] = set()
         self._results: set[str] = set()
+        self._start: tuple[str | None, CheckpointTuple | None] | None = None  # read ahead, until the graph asks for it
+        self.on_subgraph: Callable[[str, CheckpointTuple], None] = lambda ns, found: None
         self.on_writes: Callable[[str, str, bool], None] = lambda ns, task_id, taken: None
         self.on_checkpoint: Callable[[Entry, CheckpointRow], None] = lambda entry, row: None
 
@@ -99,6 +101,17 @@ class RunSaver(ThreadSaver):
         hidden = hide(shown, self._secrets)
         return error if hidden == shown else RuntimeError(hidden)
 
+    # What the run does before LangGraph.
+
+    async def read_start(self, config: RunnableConfig) -> CheckpointTuple | None:
+        """Return the checkpoint that the graph will start from; its own reading of it then costs nothing."""
+        self._start = None
+        if self._fresh:
+            return None
+        found = await self.aget_tuple(config)
+        self._start = (get_checkpoint_id(config), found)
+        return found
+
     # What LangGraph calls.
 
     async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
@@ -110,6 +123,10 @@ class RunSaver(ThreadSaver):
         seen = ns in self._namespaces
         self._namespaces.add(ns)
         addressed = get_checkpoint_id(config)
+        if ns == "" and self._start is not None:
+            (wanted, start), self._start = self._start, None
+            if wanted == addressed:
+                return start
         if self._fresh and not addressed and not (seen and any(key[0] == ns for key in self._written)):
             return None
         if self.last is not None:
@@ -125,6 +142,8 @@ class RunSaver(ThreadSaver):
             self._written.add(key)
             self._loaded.add(key)
             self._results.update(task for task, channel, _ in found.pending_writes or () if channel not in _NO_RESULTS)
+        if ns:
+            self.on_subgraph(ns, found)
         return _without_answer(found) if self._answered else found
 
     async def _find_floor(self, found: CheckpointTuple | None, addressed: str | None) -> str:
@@ -192,7 +211,7 @@ class RunSaver(ThreadSaver):
         try:
             if ns == "" and self._floor and checkpoint["id"] < self._floor:
                 raise ValueError(f"checkpoint {checkpoint['id']} is older than the thread's latest, {self._floor}")
-            row, blobs = encode_checkpoint(self.serde, config, checkpoint, metadata, new_versions)
+            row, blobs = encode_checkpoint(self.serde, config, checkpoint, metadata, new_versions, self.stamp)
             recent = self._recent.setdefault(ns, deque(maxlen=AHEAD))
             if self._lags and len(recent) == AHEAD:
                 await self._caught_up(recent[0], row, blobs)

@@ -113,7 +113,7 @@ async def _examine_database(registry: Registry, database: Database) -> list[Find
     }
     try:
         async with await database.connect("doctor", direct=True) as connection:
-            found = await survey(connection, allowed)
+            found = await survey(connection, database.schema_name, allowed)
     except psycopg.Error as error:
         return [Finding(Verdict.FAILS, describe(database), " ".join(str(error).split()))]
     return [*_judge_server(found, describe(database)), *_judge_tables(found), *_judge_values(found)]

@@ -20,6 +20,7 @@ from threadline.runs.idempotency import Keyed
 from threadline.runs.model import CancelAction, MultitaskStrategy, Run, RunRequest, RunStatus
 from threadline.runs.permitted import permit_request
 from threadline.runs.tails import Tails
+from threadline.runs.versions import Versions
 from threadline.runs.webhook_policy import WebhookPolicy
 
 _SQL = load_statements("threadline.runs", "queue.sql")
@@ -35,6 +36,7 @@ class Queue:
         admission: Admission,
         hints: Hints,
         tails: Tails,
+        versions: Versions,
         *,
         max_pending: int,
         webhook_policy: WebhookPolicy | None = None,
@@ -43,6 +45,7 @@ class Queue:
         self._admission = admission
         self._hints = hints
         self._tails = tails
+        self._versions = versions
         self._max_pending = max_pending
         self._webhook_policy = webhook_policy or WebhookPolicy()
         self._pending = 0
@@ -55,12 +58,13 @@ class Queue:
     async def create(self, request: RunRequest) -> Run:
         """Accept a run; it is committed when this returns, and executed by some process sooner or later.
 
-        Raises ThreadNotFound, ThreadBusy (strategy reject), TooManyPending, RefusedWebhook, TypeError for an input
-        without a JSON form.
+        Raises ThreadNotFound, ThreadBusy (strategy reject), VersionPinned, TooManyPending, RefusedWebhook, TypeError
+        for an input without a JSON form.
         """
         await self._check([request])
         if (caller := current_caller()) is not None:
             request = await permit_request(self._pool, caller, request)
+        await self._versions.check(request)
         if request.create_thread:
             await _ensure_thread(self._pool, request.thread_id)
         try:

@@ -112,6 +112,11 @@ class Recorder:
             ns = tuple(get_config()["configurable"]["checkpoint_ns"].split("|")[:-1])
             self._in_loop(self._take, (ns, "custom", value))
 
+    def note_version(self, stamp: Mapping[str, str]) -> None:
+        """Say which version of the graph makes this attempt; a factory's is known only once it has made one."""
+        if self.opening is not None:
+            self.opening = {**self.opening, **stamp}
+
     def log_event(self, name: str, value: Any) -> None:
         """Log an event that reports no write."""
         self._log(name, value)

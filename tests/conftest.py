@@ -14,6 +14,7 @@ from psycopg.conninfo import make_conninfo
 
 from threadline.checkpoints.migrate import migrate
 from threadline.checkpoints.pool import Database, Pool, open_pool
+from threadline.tests.laboratory.places import plain, reach
 
 FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
 
@@ -45,7 +46,7 @@ def template_database(server_dsn: str) -> Iterator[str]:
     name = f"threadline_template_{uuid4().hex[:12]}"
     with psycopg.connect(server_dsn, autocommit=True) as connection:
         connection.execute(sql.SQL("create database {}").format(sql.Identifier(name)))
-    asyncio.run(migrate(Database(make_conninfo(server_dsn, dbname=name))))
+    asyncio.run(migrate(reach(make_conninfo(server_dsn, dbname=name))))
     yield name
     with psycopg.connect(server_dsn, autocommit=True) as connection:
         connection.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(name)))
@@ -61,7 +62,7 @@ def dsn(server_dsn: str, template_database: str) -> Iterator[str]:
                 sql.Identifier(name), sql.Identifier(template_database)
             )
         )
-    yield make_conninfo(server_dsn, dbname=name)
+    yield plain(make_conninfo(server_dsn, dbname=name))
     with psycopg.connect(server_dsn, autocommit=True) as connection:
         connection.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(name)))
 
@@ -69,7 +70,7 @@ def dsn(server_dsn: str, template_database: str) -> Iterator[str]:
 @pytest.fixture
 def database(dsn: str) -> Database:
     """The fresh database as the code is handed it."""
-    return Database(dsn, pool_size=8)
+    return reach(dsn)
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from psycopg.conninfo import make_conninfo
 
 from threadline.tests.contract.catalogue import Played, load_catalogue, play_all
 from threadline.tests.contract.servers import serve_ours
+from threadline.tests.laboratory.places import plain
 
 
 @pytest.fixture(scope="session")
@@ -25,7 +26,7 @@ def ours(server_dsn: str, template_database: str) -> Iterator[Played]:
         connection.execute(
             sql.SQL("create database {} template {}").format(sql.Identifier(name), sql.Identifier(template_database))
         )
-        with serve_ours(folder, make_conninfo(server_dsn, dbname=name)) as served:
+        with serve_ours(folder, plain(make_conninfo(server_dsn, dbname=name))) as served:
             yield asyncio.run(play_all(load_catalogue(), served.url, served.gates))
         connection.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(name)))
     shutil.rmtree(folder)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import httpx
 
+from threadline.tests.laboratory.places import variables as way_to
 from threadline.tests.process.programs import COMMAND, free_port
 from threadline.tests.source import ROOT
 
@@ -44,7 +45,7 @@ def serve_ours(folder: Path, dsn: str) -> Iterator[Served]:
     """Serve the project with `threadline serve`, on a database, for the length of the block."""
     port = free_port()
     command = [str(COMMAND), "serve", "--port", str(port), "--config", "project/langgraph.json"]
-    with _serve(command, folder, port, {"DATABASE_URL": dsn, **OURS}) as served:
+    with _serve(command, folder, port, {**way_to(dsn), **OURS}) as served:
         yield served
 
 

@@ -154,7 +154,7 @@ async def test_a_hint_is_told_after_the_commit_and_names_its_thread(lab: Laborat
     worker = await lab.open()
     await lab.open(executes=False)  # somebody to tell
     listener = await lab.connect("test/listen")
-    await listener.execute("listen threadline")
+    await listener.execute(f"listen {lab.database().schema.channel}".encode())
     runs: set[str] = set()
     heard: set[str] = set()
     async with asyncio.timeout(15):

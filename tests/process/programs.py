@@ -81,13 +81,19 @@ class Program:
         return await self.ended()
 
 
-def launch(arguments: Sequence[str | Path], folder: Path, environment: Mapping[str, str], name: str) -> Program:
+def launch(
+    arguments: Sequence[str | Path],
+    folder: Path,
+    environment: Mapping[str, str],
+    name: str,
+    command: Sequence[str | Path] = (COMMAND,),
+) -> Program:
     """Start `threadline` with these arguments and nothing of our own settings, in `folder`."""
     inherited = {key: value for key, value in os.environ.items() if not key.startswith(_FOREIGN)}
     output = folder / f"{name}.log"
     with output.open("ab") as sink:
         process = subprocess.Popen(
-            [COMMAND, *arguments],
+            [*command, *arguments],
             cwd=folder,
             env={**inherited, **environment},
             stdin=subprocess.DEVNULL,
