@@ -11,7 +11,9 @@ from langgraph.runtime import RunControl
 from psycopg import Error
 
 from threadline.checkpoints.buffer import CancelRequested, Entry, Fence, FencedOut, RunBuffer
+from threadline.checkpoints.effects import EffectJournal
 from threadline.checkpoints.run_saver import RunSaver
+from threadline.effects import journalling
 from threadline.runs.graph_call import call_graph
 from threadline.runs.invocation import PROTOCOL, Invocation, make_invocation
 from threadline.runs.model import CancelAction, Claim, JsonObject, RunStatus, StopReason, ThreadStatus
@@ -204,8 +206,11 @@ class Execution:
             opening=self._opening(),
             on_overflow=lambda: self.stop(StopReason.BACKLOG),
         )
+        keeps = invocation.durability != "exit"
+        journal = EffectJournal(workshop.pool, saver, buffer.fence, keeps_checkpoints=keeps, on_fenced_out=self.lose)
         try:
-            yield recorder, saver
+            with journalling(journal):
+                yield recorder, saver
         finally:
             saver.held.drop()
 

@@ -23,6 +23,7 @@ logger = logging.getLogger("threadline.expiry")
 _SQL = load_statements("threadline.runs", "expiry.sql")
 _RETENTION = load_statements("threadline.runs", "retention.sql")
 _SAVER = load_statements("threadline.checkpoints", "saver.sql")
+_EFFECTS = load_statements("threadline.checkpoints", "effects.sql")
 
 BATCH = 200  # runs whose events are looked for together
 CHECKPOINT_BATCH = 20  # runs whose checkpoints are
@@ -137,6 +138,7 @@ async def prune_checkpoints(
     if removed:
         names = [str(thread_id) for thread_id in thread_ids]
         await connection.execute(_SAVER["delete_orphaned_blobs"], {"thread_id": names})
+        await connection.execute(_EFFECTS["forget_pruned"], {"thread_ids": thread_ids})
     return int(removed)
 
 

@@ -44,7 +44,7 @@ def dsn(lasting_dsn: str) -> Iterator[str]:
             continue
         connection.execute("alter table checkpoint_blobs drop constraint if exists no_poison")
         for name, size in connection.execute(_TABLES).fetchall():
-            empty = sql.SQL("truncate {}" if size > LARGE else "delete from {}")
+            empty = sql.SQL("truncate {} cascade" if size > LARGE else "delete from {}")
             connection.execute(empty.format(sql.Identifier(name)))
 
 
