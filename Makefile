@@ -49,6 +49,10 @@ test-schema: $(INSTALLED) ## run the tests of runs, store and API again with the
 	TEST_DATABASE_SCHEMA=elsewhere $(BIN)/pytest -n 2 -m 'not slow' tests/checkpoints/test_schema.py tests/runs tests/api \
 	  tests/invariants $(PYTEST_ARGS)
 
+.PHONY: test-pgbouncer
+test-pgbouncer: $(INSTALLED) ## run the tests again through PgBouncer in transaction mode, which must be installed
+	TEST_PGBOUNCER=1 $(BIN)/pytest -n 2 -m 'not slow' $(PYTEST_ARGS)
+
 .PHONY: test-slow
 test-slow: $(INSTALLED) reference ## run the tests that take minutes or many processes
 	$(BIN)/pytest -m slow -o faulthandler_timeout=900 $(PYTEST_ARGS)

@@ -75,7 +75,7 @@ STATUS_OF: Mapping[type[Exception], int] = {
     BodyTooLarge: 413,
     Invalid: 422,
     InvalidRequest: 422,
-    TooManyPending: 503,
+    TooManyPending: 429,
     OperationalError: 503,
     # Nothing more is known of it than that this request was not served.
     RunError: 503,

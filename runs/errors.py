@@ -136,7 +136,7 @@ class CursorTrimmed(Gone):
 class TooManyPending(RunError):
     def __init__(self, limit: int, retry_after: int) -> None:
         self.retry_after = retry_after
-        super().__init__(f"{limit} runs are waiting already. Try again in {retry_after} s.")
+        super().__init__(f"As many runs are waiting as may ({limit}), or nearly. Try again in {retry_after} s.")
 
 
 class LeaseLost(RunError):

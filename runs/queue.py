@@ -1,6 +1,7 @@
 """Owns runs as clients see them: created, read, listed, cancelled, deleted. Executing them is the worker's."""
 
 import asyncio
+import builtins
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -13,7 +14,15 @@ from threadline.checkpoints.pool import Connections, Pool
 from threadline.checkpoints.statements import load_statements
 from threadline.runs.admission import Admission
 from threadline.runs.callers import clear_thread, current_caller
-from threadline.runs.errors import NotFound, NothingToCancel, RunNotFound, ThreadBusy, ThreadNotFound, TooManyPending
+from threadline.runs.errors import (
+    Invalid,
+    NotFound,
+    NothingToCancel,
+    RunNotFound,
+    ThreadBusy,
+    ThreadNotFound,
+    TooManyPending,
+)
 from threadline.runs.heads import SUPERSEDING, Placed, end_pending, lock_head, place
 from threadline.runs.hints import Hints
 from threadline.runs.idempotency import Keyed
@@ -62,6 +71,14 @@ class Queue:
         for an input without a JSON form.
         """
         await self._check([request])
+        return await self._accept(request)
+
+    async def create_all(self, requests: Sequence[RunRequest]) -> builtins.list[Run]:
+        """Accept these runs, in order; none of them where the limit has no room for all. Raises what `create` does."""
+        await self._check(requests)
+        return await asyncio.gather(*(self._accept(request) for request in requests))
+
+    async def _accept(self, request: RunRequest) -> Run:
         if (caller := current_caller()) is not None:
             request = await permit_request(self._pool, caller, request)
         await self._versions.check(request)
@@ -74,6 +91,7 @@ class Queue:
                 raise
             run = await self._place(request)
         if run.status is RunStatus.PENDING:
+            self._pending += 1
             self._announce_pending()
         else:
             self._hints.announce(threads=[run.thread_id])
@@ -96,6 +114,7 @@ class Queue:
             await _ensure_thread(transaction, request.thread_id)
         async with transaction.connection() as connection:
             placed = await place(connection, request)
+        self._pending += 1
         transaction.on_commit(lambda: self._tell_placed(placed))
         return placed.run
 
@@ -104,20 +123,26 @@ class Queue:
         self.on_pending()
 
     async def _check(self, requests: Sequence[RunRequest]) -> None:
-        await self.check_limit()
+        await self.check_limit(len(requests))
         for webhook in {request.webhook for request in requests}:
             if webhook is not None:
                 await self._webhook_policy.check(webhook)
 
-    async def check_limit(self) -> None:
-        """Raise TooManyPending when no more runs may wait."""
+    async def check_limit(self, runs: int = 1) -> None:
+        """Raise TooManyPending unless so many more runs may wait, and Invalid if so many never may.
+
+        Between two counts what this process adds is added here; what others add, or requests at the same moment, is
+        seen by the next one.
+        """
+        if runs > self._max_pending:
+            raise Invalid(f"{runs} runs at once are more than may ever wait ({self._max_pending}). Send fewer at once.")
         if monotonic() - self._counted_at > COUNT_EVERY and not self._counting.locked():
             async with self._counting, self._pool.connection() as connection:
                 cursor = await connection.execute(_SQL["count_pending"])
                 row = await cursor.fetchone()
                 self._pending = row[0] if row else 0
                 self._counted_at = monotonic()
-        if self._pending >= self._max_pending:
+        if self._pending + runs > self._max_pending:
             raise TooManyPending(self._max_pending, retry_after=1)
 
     async def _place(self, request: RunRequest) -> Run:

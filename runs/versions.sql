@@ -1,15 +1,14 @@
 -- Which versions of graphs there are, and which living process executes which.
 
 -- name: register
--- Versions that this process executes. A topology is described once, by whoever has it first. It may name channels with
--- U+0000, which jsonb refuses: it is described with U+FFFD.
+-- Versions that this process executes. A topology is described once, by whoever has it first.
 with mine as materialized (
     select * from unnest(
         %(graph_ids)s::text[], %(topology_hashes)s::text[], %(code_hashes)s::text[], %(topologies)s::text[]
     ) as m (graph_id, topology_hash, code_hash, topology)
 ), described as (
     insert into graph_versions (graph_id, topology_hash, topology)
-    select graph_id, topology_hash, replace(topology, '\u0000', '\ufffd')::jsonb from mine order by graph_id, topology_hash
+    select graph_id, topology_hash, topology::json from mine order by graph_id, topology_hash
     on conflict do nothing
 )
 insert into process_graphs (process_id, graph_id, topology_hash, code_hash)

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from shutil import rmtree
 from tempfile import mkdtemp
@@ -14,7 +15,9 @@ from psycopg.conninfo import make_conninfo
 
 from threadline.checkpoints.migrate import migrate
 from threadline.checkpoints.pool import Database, Pool, open_pool
+from threadline.tests.laboratory import places
 from threadline.tests.laboratory.places import plain, reach
+from threadline.tests.laboratory.pooler import run_pooler
 
 FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
 
@@ -22,6 +25,17 @@ FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
 @pytest.fixture(scope="session")
 def server_dsn() -> Iterator[str]:
     """A conninfo with the right to create databases: TEST_DATABASE_URL, else a server of our own."""
+    with _server() as dsn:
+        if places.WANTS_POOLER not in os.environ:
+            yield dsn
+            return
+        with run_pooler(dsn) as pooler:
+            os.environ[places.POOLER] = pooler  # for processes that are forked, too
+            yield dsn
+
+
+@contextmanager
+def _server() -> Iterator[str]:
     if url := os.environ.get("TEST_DATABASE_URL"):
         yield url
         return

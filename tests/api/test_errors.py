@@ -56,7 +56,7 @@ STATUSES: list[tuple[Exception, int]] = [
     (InvalidItem("no"), 400),
     (AssistantOfSystem("no"), 409),
     (EmbeddingFailed("no"), 503),
-    (TooManyPending(10, retry_after=4), 503),
+    (TooManyPending(10, retry_after=4), 429),
     (RunError("the server is shutting down; send the request again"), 503),
 ]
 

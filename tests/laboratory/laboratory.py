@@ -23,7 +23,7 @@ from threadline.runs.identity import uuid7
 from threadline.runs.model import LogEvent, LogRow, Run, RunRequest
 from threadline.tests.laboratory import graphs
 from threadline.tests.laboratory.locks import until
-from threadline.tests.laboratory.places import IS_POOLED, reach
+from threadline.tests.laboratory.places import reach
 from threadline.tests.laboratory.processes import EngineProcess, Orders
 
 ALL_MODES = ["values", "updates", "custom"]
@@ -80,11 +80,11 @@ class Laboratory:
 
     def database(self, conninfo: str | None = None) -> Database:
         # Whoever names the way has something on it, and wants it to be the only one.
-        return reach(conninfo or self.dsn, pooled=IS_POOLED and conninfo is None)
+        return reach(conninfo or self.dsn, pooled=conninfo is None)
 
     async def start(self, *, clock_offset: float = 0.0, conninfo: str | None = None, **settings: Any) -> EngineProcess:
         """Start an engine in a process of its own, killed at the end of the test at the latest."""
-        pooled = IS_POOLED and conninfo is None
+        pooled = conninfo is None
         orders = Orders(conninfo or self.dsn, self.configuration, replace(SETTINGS, **settings), clock_offset, pooled)
         process = await asyncio.to_thread(EngineProcess, orders)
         self._stack.callback(process.kill)

@@ -12,17 +12,22 @@ from threadline.checkpoints.pool import Database
 from threadline.checkpoints.schema import DEFAULT_SCHEMA
 
 SCHEMA = os.environ.get("TEST_DATABASE_SCHEMA", DEFAULT_SCHEMA)
-POOLER = os.environ.get("TEST_DATABASE_POOLER")  # a conninfo of host and port: every database is behind it
-IS_POOLED = POOLER is not None
+# Whether to start a PgBouncer, and then the conninfo of its host and port: every database is behind it.
+WANTS_POOLER, POOLER = "TEST_PGBOUNCER", "TEST_DATABASE_POOLER"
 
 
-def reach(dsn: str, *, pool_size: int = 8, pooled: bool = IS_POOLED) -> Database:
-    """Return the database at `dsn` as the code under test is handed it."""
+def is_pooled() -> bool:
+    """Tell whether databases are reached through a pooler."""
+    return POOLER in os.environ
+
+
+def reach(dsn: str, *, pool_size: int = 8, pooled: bool = True) -> Database:
+    """Return the database at `dsn` as the code under test is handed it; never through the pooler if not `pooled`."""
     if SCHEMA != DEFAULT_SCHEMA:
         dsn = make_conninfo(dsn, options="-c search_path=")
-    if not pooled or POOLER is None:
+    if not (pooled and is_pooled()):
         return Database(dsn, pool_size=pool_size, schema_name=SCHEMA)
-    pooler = _through_pooler(dsn, POOLER)
+    pooler = _through_pooler(dsn, os.environ[POOLER])
     return Database(pooler, pooler=True, direct_conninfo=dsn, pool_size=pool_size, schema_name=SCHEMA)
 
 

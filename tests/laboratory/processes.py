@@ -20,7 +20,7 @@ from uuid import UUID
 from threadline.graphs.configuration import load_configuration
 from threadline.graphs.registry import Registry
 from threadline.runs.engine import EngineSettings, open_engine
-from threadline.tests.laboratory.places import IS_POOLED, reach
+from threadline.tests.laboratory.places import reach
 
 START_SECONDS = 30.0
 
@@ -36,7 +36,7 @@ class Orders:
     configuration: Path
     settings: EngineSettings
     clock_offset: float = 0.0
-    pooled: bool = IS_POOLED
+    pooled: bool = True
 
 
 class EngineProcess:
