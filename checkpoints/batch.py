@@ -91,7 +91,7 @@ def _bind_checkpoints(shares: Sequence[Share]) -> Parameters:
         "c_parent": TextArray([row.parent for row in checkpoints.values()]),
         "c_checkpoint": TextArray([row.checkpoint for row in checkpoints.values()]),
         "c_metadata": TextArray([row.metadata for row in checkpoints.values()]),
-        "c_apart": [row.apart or "{}" for row in checkpoints.values()],  # for `seal_batch`
+        "c_apart": [row.apart for row in checkpoints.values()],  # for `seal_batch`
         "b_ord": IntegerArray([key[0] for key in blobs]),
         "b_ns": TextArray([blob.ns for blob in blobs.values()]),
         "b_channel": TextArray([blob.channel for blob in blobs.values()]),

@@ -64,6 +64,11 @@ class ThreadSaver(AsyncPostgresSaver):
         self.supports_pipeline = _HAS_PIPELINE and not pooler
         self.stamp = stamp
 
+    @property
+    def seals(self) -> bool:
+        """Whether what it saves is sealed."""
+        return self._vault.seals
+
     @asynccontextmanager
     async def _cursor(self, *, pipeline: bool = False) -> AsyncIterator[AsyncCursor[DictRow]]:
         """The official one queues every caller behind one lock; the pool is the queue here."""

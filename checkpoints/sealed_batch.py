@@ -19,7 +19,7 @@ from threadline.checkpoints.sealing import (
     thread_place,
     write_place,
 )
-from threadline.checkpoints.vault import Place, Vault
+from threadline.checkpoints.vault import Place, Vault, VaultError
 
 
 async def seal_batch(vault: Vault, shares: Sequence[Share], parameters: Parameters) -> None:
@@ -42,10 +42,13 @@ _OF_THREAD = {"f_thread_error": "error", "f_values": "values", "f_interrupts": "
 
 
 async def _seal_checkpoints(vault: Vault, threads: Sequence[str], parameters: Parameters) -> None:
-    apart: list[str] = parameters["c_apart"]
+    apart: list[str | None] = parameters["c_apart"]
+    if None in apart:
+        raise VaultError("A checkpoint was encoded without regard to encryption: its values would be in plain text.")
     keys = zip(*(parameters[name].values for name in ("c_ord", "c_ns", "c_id")), strict=True)
     items = [
-        (checkpoint_place(threads[ord_], ns, id_), text) for (ord_, ns, id_), text in zip(keys, apart, strict=True)
+        (checkpoint_place(threads[ord_], ns, id_), text or "{}")
+        for (ord_, ns, id_), text in zip(keys, apart, strict=True)
     ]
     sealed = await vault.seal_json(items)
     texts = zip(parameters["c_checkpoint"].values, sealed, strict=True)

@@ -170,10 +170,12 @@ class Tails:
             )
             rows = await cursor.fetchall()
         pages: list[list[LogRow]] = [[] for _ in waiting]
-        for ord_, exists, first_seq, last_seq, run_id, contents, payload in rows:
+        for ord_, trimmed_seq, first_seq, last_seq, run_id, contents, payload in rows:
             subscription = waiting[ord_ - 1]
-            if not exists:
+            if trimmed_seq is None:
                 subscription.end()
+            elif subscription.cursor < trimmed_seq:
+                subscription.trim(trimmed_seq)
             elif first_seq is not None:
                 page = pages[ord_ - 1]
                 page.append(LogRow(subscription.thread_id, first_seq, last_seq, run_id, contents, payload))
