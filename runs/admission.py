@@ -21,7 +21,7 @@ from threadline.checkpoints.journal import FIRST_PAUSE, LOCK_TIMEOUT, LONGEST_PA
 from threadline.checkpoints.pool import Database
 from threadline.checkpoints.statements import load_statements, make_positional
 from threadline.runs.encoding import encode
-from threadline.runs.errors import RunError, ThreadBusy, ThreadNotFound
+from threadline.runs.errors import Overloaded, RunError, ThreadBusy, ThreadNotFound
 from threadline.runs.model import METADATA, Claim, JsonObject, LogRow, MultitaskStrategy, Run, RunRequest, RunStatus
 
 logger = logging.getLogger("threadline.admission")
