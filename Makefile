@@ -97,6 +97,10 @@ fix: $(INSTALLED) ## format, and mend what the linter can mend
 bench: $(INSTALLED) ## measure against the official saver in one sitting; BENCH_ARGS='--rounds 3' and others
 	$(BIN)/python bench/run.py $(BENCH_ARGS)
 
+.PHONY: bench-storage
+bench-storage: $(INSTALLED) ## measure what a conversation of 500 turns takes, beside the official saver; some minutes
+	$(BIN)/python bench/storage.py $(BENCH_ARGS)
+
 .PHONY: faults
 faults: $(INSTALLED) ## kill, cut and stop everything under load for ten minutes, and judge; FAULTS_ARGS='--seconds 60 --seed 7'
 	@exec $(BIN)/python -m threadline.tests.faults $(FAULTS_ARGS)

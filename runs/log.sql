@@ -6,9 +6,9 @@
 select trimmed_seq, last_seq from thread_heads where thread_id = %(thread_id)s
 
 -- name: read_tails
--- For every thread asked for, up to `page` rows behind its cursor, and no more behind `page_bytes` of payload; `exists`
--- is false for a thread that is gone.
-select s.ord, h.thread_id is not null as exists, e.first_seq, e.last_seq, e.run_id, e.contents, e.payload
+-- For every thread asked for, up to `page` rows behind its cursor, and no more behind `page_bytes` of payload; and where
+-- its log begins now, which is null for a thread that is gone.
+select s.ord, h.trimmed_seq, e.first_seq, e.last_seq, e.run_id, e.contents, e.payload
 from unnest(%(thread_id)b::uuid[], %(cursor)b::bigint[]) with ordinality as s (thread_id, cursor, ord)
 left join thread_heads h on h.thread_id = s.thread_id
 left join lateral (

@@ -177,10 +177,12 @@ class Tails:
             rows = await cursor.fetchall()
         pages = [0] * len(waiting)
         sizes = [0] * len(waiting)
-        for ord_, exists, first_seq, last_seq, run_id, contents, payload in rows:
+        for ord_, trimmed_seq, first_seq, last_seq, run_id, contents, payload in rows:
             subscription = waiting[ord_ - 1]
-            if not exists:
+            if trimmed_seq is None:
                 subscription.end()
+            elif subscription.cursor < trimmed_seq:
+                subscription.trim(trimmed_seq)
             elif first_seq is not None:
                 pages[ord_ - 1] += 1
                 sizes[ord_ - 1] += len(payload)

@@ -3,6 +3,7 @@
 What a run does when it meets another version is `resumption`'s, what a version is `graphs.versions`'.
 """
 
+import re
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -25,6 +26,9 @@ from threadline.runs.model import RunRequest
 
 _SQL = load_statements("threadline.runs", "versions.sql")
 SHOWN = 8  # differences in an error
+
+# An escape that `jsonb` refuses, U+0000 or half of a surrogate pair, unless its backslash is itself escaped.
+_REFUSED = re.compile(r"(?<!\\)((?:\\\\)*)\\u(?:0000|d[89a-f][0-9a-f]{2})", re.IGNORECASE)
 
 
 class Known(NamedTuple):
@@ -80,7 +84,7 @@ class Versions:
             "graph_ids": [each.graph_id for each in new],
             "topology_hashes": [each.topology_hash for each in new],
             "code_hashes": [each.code_hash for each in new],
-            "topologies": [encode(each.topology).decode() for each in new],
+            "topologies": [_storable(encode(each.topology).decode()) for each in new],
         }
         async with self._pool.connection() as connection:
             await connection.execute(_SQL["register"], parameters)
@@ -144,3 +148,8 @@ def version_of(metadata: Mapping[str, Any], version: Version) -> str | None:
     """Return the topology that a checkpoint of that graph was made with; None for another graph's, or an older one."""
     found = metadata.get("topology_hash") if metadata.get("graph_id") == version.graph_id else None
     return str(found) if found else None
+
+
+def _storable(text: str) -> str:
+    """Return JSON text as `jsonb` takes it: names that it refuses are told with U+FFFD. They are for people."""
+    return _REFUSED.sub(r"\1\\ufffd", text)

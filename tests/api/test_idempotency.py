@@ -19,6 +19,7 @@ from langgraph_sdk.client import LangGraphClient
 from threadline.api.app import create_app
 from threadline.checkpoints.pool import Database, open_pool
 from threadline.graphs.registry import Registry
+from threadline.runs import idempotency
 from threadline.runs.engine import open_engine
 from threadline.runs.sweep import Sweep
 from threadline.settings import ApiSettings
@@ -230,6 +231,21 @@ async def test_a_commit_whose_answer_was_lost_is_found_by_sending_again(
     assert (lost.status_code, lost.headers["retry-after"]) == (503, "1")
     assert (again.status_code, again.headers[REPLAYED]) == (200, "true")
     assert count_all(dsn)["runs"] == 1
+
+
+def test_a_request_whose_twin_hangs_is_told_to_come_back(
+    own: httpx.Client, dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(idempotency, "PATIENCE", "100ms")
+    headers = keyed("hanging")
+    taken = "insert into idempotency_keys (caller, idempotency_key, fingerprint) values (sha256(''), 'hanging', '')"
+    with psycopg.connect(dsn) as twin:
+        twin.execute(taken.encode())
+        told = own.post("/runs", json=KEPT, headers=headers)
+        assert (told.status_code, told.headers["retry-after"]) == (503, "1")
+        twin.rollback()
+    served = own.post("/runs", json=KEPT, headers=headers)
+    assert (served.status_code, REPLAYED in served.headers) == (200, False)
 
 
 def test_a_key_outlives_its_server(make_app: Callable[[], FastAPI], serve: Serve) -> None:

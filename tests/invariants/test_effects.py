@@ -25,11 +25,17 @@ PAST = "update thread_heads set epoch = epoch + 1 where thread_id = %s"
 
 
 @asynccontextmanager
-async def open_journal(lab: Laboratory, fence: Fence, pool: Pool) -> AsyncIterator[tuple[EffectJournal, list[str]]]:
-    """A journal of the run, and what it says when it is fenced out."""
+async def open_journal(
+    lab: Laboratory, fence: Fence, pool: Pool, task: Task | None = None
+) -> AsyncIterator[tuple[EffectJournal, list[str]]]:
+    """A journal of the run, and what it says when it is fenced out; the checkpoint of `task` is saved."""
     told: list[str] = []
     async with open_writer(lab.database()) as bench:
         saver = RunSaver(pool, bench.open(fence), fresh=False, serde=make_serializer())
+        if task is not None:
+            config: Any = {"configurable": {"thread_id": str(fence.thread_id)}}
+            await saver.aget_tuple(config)
+            await saver.aput(config, {**empty_checkpoint(), "id": task.checkpoint_id}, {}, {})
         yield (
             EffectJournal(pool, saver, fence, keeps_checkpoints=True, on_fenced_out=lambda: told.append("fenced out")),
             told,
@@ -38,12 +44,15 @@ async def open_journal(lab: Laboratory, fence: Fence, pool: Pool) -> AsyncIterat
 
 async def test_the_journal_takes_nothing_of_a_run_that_lost_its_thread(lab: Laboratory) -> None:
     fence = await seed_run(lab)
-    async with open_pool(lab.database(), "journal") as pool, open_journal(lab, fence, pool) as (journal, told):
+    async with open_pool(lab.database(), "journal") as pool, open_journal(lab, fence, pool, TASK) as (journal, told):
+        assert await journal.begin(TASK, "kept") is None
         assert await journal.finish(TASK, "kept", {"n": 1}) == {"n": 1}
         await lab.rows(PAST, fence.thread_id)
         with pytest.raises(FencedOut):
             await journal.finish(TASK, "late", 2)
-        assert told == ["fenced out"]
+        with pytest.raises(FencedOut):  # before it happens
+            await journal.begin(TASK, "later")
+        assert told == ["fenced out"] * 2
     assert await lab.rows("select name, task_id, checkpoint_id, run_id from effects") == [
         ("kept", "1", "0", fence.run_id)
     ]

@@ -237,6 +237,22 @@ async def test_a_cursor_behind_the_horizon_is_told_where_that_is(lab: Laboratory
         assert (await subscription.next_rows(5))[0].last_seq > 5
 
 
+async def test_a_reader_that_the_horizon_passes_is_told_instead_of_reading_for_ever(lab: Laboratory) -> None:
+    engine = await lab.open()
+    run = await lab.run(engine, "line", **given(lab))
+    last_seq = await lab.value("select last_seq from thread_heads")
+    async with (await lab.open(executes=False)).tails.follow(run.thread_id, 0) as subscription:
+        held = await subscription.next_rows(10)
+        await lab.rows("update thread_heads set trimmed_seq = last_seq")
+        await lab.rows("delete from run_events")
+        subscription.cursor = held[0].last_seq  # as if there had been no room for more
+        subscription.fall_behind()
+        with pytest.raises(CursorTrimmed, match=f"Resume after {last_seq}"):
+            await subscription.next_rows(10)
+    # Who waits for the run's end falls back on what its thread remembers.
+    assert await engine.tails.result(run) is None
+
+
 async def test_a_cursor_beyond_the_log_replays_it_from_the_start(lab: Laboratory) -> None:
     engine, other = await lab.open(), await lab.open(executes=False)
     run = await lab.run(engine, "line", **given(lab))

@@ -8,8 +8,11 @@ from pathlib import Path
 from typing import Annotated, Any, TypedDict
 
 import psycopg
+from langchain_core.messages import AIMessage
+from langchain_core.tools import InjectedToolCallId, tool
 from langgraph.func import entrypoint, task
-from langgraph.graph import START, StateGraph
+from langgraph.graph import START, StateGraph, add_messages
+from langgraph.prebuilt import ToolNode
 from langgraph.runtime import get_runtime
 from langgraph.types import RetryPolicy, interrupt
 
@@ -20,6 +23,10 @@ class State(TypedDict, total=False):
     folder: str
     dsn: str
     log: Annotated[list[Any], operator.add]
+
+
+class Calls(State):
+    messages: Annotated[list[Any], add_messages]
 
 
 def note(state: State, text: str) -> str:
@@ -128,6 +135,48 @@ def forget_to_await(state: State) -> State:
     return {"log": [effect("forget", lambda: anote(state, "forgotten"))]}
 
 
+def run_a_loop(state: State) -> State:
+    """A plain function that runs a loop of its own, in the thread that LangGraph gives it."""
+
+    async def work() -> list[str]:
+        return [await aeffect(name, partial(anote, state, name)) for name in ("book", "charge")]
+
+    return {"log": [*asyncio.run(work()), effect("receipt", partial(note, state, "receipt"))]}
+
+
+@tool
+def pay(amount: int, folder: str, call: Annotated[str, InjectedToolCallId]) -> str:
+    """Pay."""
+    return effect(f"pay-{call}", partial(note, {"folder": folder}, f"paid {amount}"))
+
+
+@tool
+async def ship(item: str, folder: str, call: Annotated[str, InjectedToolCallId]) -> str:
+    """Ship."""
+    return await aeffect(f"ship-{call}", partial(anote, {"folder": folder}, f"shipped {item}"))
+
+
+async def plan(state: State) -> dict[str, Any]:
+    """Two calls of each tool at once."""
+    folder = {"folder": state["folder"]}
+    calls: list[tuple[str, dict[str, Any]]] = [
+        ("pay", {"amount": 1}),
+        ("pay", {"amount": 2}),
+        ("ship", {"item": "a"}),
+        ("ship", {"item": "b"}),
+    ]
+    asked: Any = [{"name": name, "args": args | folder, "id": f"c{n}"} for n, (name, args) in enumerate(calls)]
+    return {"messages": [AIMessage("", tool_calls=asked)]}
+
+
+async def stumble(state: Calls) -> dict[str, Any]:
+    """Call the tools twice in one task, as an execution and its retry would."""
+    answer = await ToolNode([pay, ship]).ainvoke(state)
+    if note(state, "tried") == "tried 1":
+        raise ConnectionError("again")
+    return {"log": [message.text for message in answer["messages"]]}
+
+
 async def look(state: State) -> State:
     """Whether the checkpoint that the task starts from is committed when the effect happens."""
 
@@ -183,6 +232,15 @@ looking = (
     .add_node("again", look)
     .add_edge(START, "look")
     .add_edge("look", "again")
+    .compile()
+)
+own_loop = one(run_a_loop)
+tools = (
+    StateGraph(Calls)
+    .add_node("plan", plan)
+    .add_node("stumble", stumble, retry_policy=POLICY)
+    .add_edge(START, "plan")
+    .add_edge("plan", "stumble")
     .compile()
 )
 badly_named = one(name_badly)

@@ -29,6 +29,7 @@ GRAPHS = Path(effect_graphs.__file__)
 NAMES = (
     *("retrying", "retrying_in_a_thread", "holding", "slow", "asking", "nested", "broken", "looping", "repeating"),
     *("giving", "too_much", "odd", "blocking", "forgetful", "looking", "badly_named", "kept_nowhere", "functional"),
+    *("own_loop", "tools"),
 )
 
 
@@ -147,6 +148,18 @@ async def test_tasks_of_the_functional_api_have_effects_of_their_own(effects: Ef
     await effects.world.answer(run)
     assert await effects.resume("functional", run.thread_id, "yes") == [f"booked {n} 1" for n in range(3)] + ["yes"]
     assert effects.happened() == {f"booked {n}": 1 for n in range(3)}
+
+
+async def test_calls_of_tools_have_effects_of_their_own(effects: Effects) -> None:
+    answer = await effects.play("tools")
+    assert answer["log"] == ["paid 1 1", "paid 2 1", "shipped a 1", "shipped b 1"]
+    assert effects.happened().pop("tried") == 2
+
+
+async def test_a_loop_of_the_authors_own_has_effects_too(effects: Effects) -> None:
+    run = await effects.start("own_loop")
+    assert (await effects.world.answer(run))["log"] == ["book 1", "charge 1", "receipt 1"]
+    assert [name for name, _ in effects.rows(run.thread_id)] == ["book", "charge", "receipt"]
 
 
 async def test_an_effect_that_fails_is_not_kept_and_may_be_tried_again(effects: Effects) -> None:

@@ -106,7 +106,7 @@ class Deploys:
         """Ask the database."""
         async with await psycopg.AsyncConnection.connect(self.database.conninfo, autocommit=True) as connection:
             cursor = await connection.execute(statement.encode(), parameters)
-            return await cursor.fetchall()
+            return await cursor.fetchall() if cursor.description is not None else []
 
     async def checkpoints(self, thread_id: UUID) -> list[JsonObject]:
         """The metadata of the thread's checkpoints, oldest first."""
