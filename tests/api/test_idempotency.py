@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from socket import socket
 from threading import Event, Thread
@@ -126,25 +126,26 @@ async def test_the_official_client_sends_the_key_as_a_header(sdk: LangGraphClien
     assert thread == again
 
 
-async def send_to_both(urls: list[str], path: str, body: Any, times: int) -> list[httpx.Response]:
+async def send_to_all(clients: list[httpx.AsyncClient], path: str, body: Any, times: int) -> list[httpx.Response]:
     """Send one request at once to servers in turn, all under one key."""
     headers = keyed()
-    async with AsyncExitStack() as stack:
-        clients = [await stack.enter_async_context(httpx.AsyncClient(base_url=url, timeout=30)) for url in urls]
-        posts = (clients[n % len(urls)].post(path, json=body, headers=headers) for n in range(times))
-        return list(await asyncio.gather(*posts))
+    posts = (clients[n % len(clients)].post(path, json=body, headers=headers) for n in range(times))
+    return list(await asyncio.gather(*posts))
 
 
 async def test_of_requests_that_come_at_once_to_two_servers_one_makes(
     make_app: Callable[[], FastAPI], serve: Serve, dsn: str
 ) -> None:
-    with ExitStack() as stack:
+    async with AsyncExitStack() as stack:
         urls = [stack.enter_context(serve(make_app())).url for _ in range(2)]
-        [thread] = await send_to_both(urls, "/threads", {}, 1)
+        clients = [httpx.AsyncClient(base_url=url, timeout=30, verify=False) for url in urls]
+        for client in clients:
+            await stack.enter_async_context(client)
+        [thread] = await send_to_all(clients, "/threads", {}, 1)
         thread_id = thread.json()["thread_id"]
         for path, body in CREATING:
             before = count_all(dsn)
-            answers = await send_to_both(urls, path.format(thread_id=thread_id), body, 8)
+            answers = await send_to_all(clients, path.format(thread_id=thread_id), body, 8)
             assert {answer.status_code for answer in answers} == {200}, path
             assert len({answer.content for answer in answers}) == 1, path
             assert [answer.headers.get(REPLAYED) for answer in answers].count(None) == 1, path
