@@ -57,6 +57,11 @@ test-pgbouncer: $(INSTALLED) ## run the tests again through PgBouncer in transac
 test-slow: $(INSTALLED) reference ## run the tests that take minutes or many processes
 	$(BIN)/pytest -m slow -o faulthandler_timeout=900 $(PYTEST_ARGS)
 
+.PHONY: test-soak
+test-soak: $(INSTALLED) ## load one server for an hour and see that its memory stays flat; THREADLINE_SOAK_SECONDS for less
+	THREADLINE_SOAK_SECONDS=$${THREADLINE_SOAK_SECONDS:-3600} $(BIN)/pytest -n 0 -o faulthandler_timeout=0 \
+	  tests/process/test_soak.py $(PYTEST_ARGS)
+
 .PHONY: test-programs
 test-programs: $(INSTALLED) ## run those slow tests that start whole programs, as CI does
 	$(BIN)/pytest -n 2 -m slow tests/commands tests/process $(PYTEST_ARGS)

@@ -23,6 +23,7 @@ from threadline.runs.errors import (
     InvalidItem,
     InvalidState,
     NotFound,
+    Overloaded,
     RunError,
     TooManyPending,
     Unreadable,
@@ -118,7 +119,7 @@ def known_error(error: Exception) -> JsonResponse | None:
         return error_response(status, UNAVAILABLE, {"retry-after": "1"})
     if isinstance(error, VaultError | Unreadable):
         logger.error("request.unreadable", extra={"error": str(error)})
-    headers = {"retry-after": str(error.retry_after)} if isinstance(error, TooManyPending) else None
+    headers = {"retry-after": str(error.retry_after)} if isinstance(error, TooManyPending | Overloaded) else None
     return error_response(status, str(error), headers)
 
 

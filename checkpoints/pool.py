@@ -32,6 +32,7 @@ class Connections(Protocol):
 IDLE_SECONDS = 20.0  # after which a connection has to prove that it lives
 # The library doubles the pause between attempts to connect, without end: an outage would last twice as long.
 RECONNECT_SECONDS = 1.0
+MOST_WAITING = 10_000  # callers that wait for a connection at once; who comes then is refused as by a timeout
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +157,7 @@ async def open_pool(database: Database, name: str) -> AsyncIterator[Pool]:
         min_size=1,
         max_size=database.pool_size,
         timeout=database.acquire_timeout,
+        max_waiting=MOST_WAITING,
         max_idle=300.0,
         max_lifetime=1800.0,
         reconnect_timeout=RECONNECT_SECONDS,

@@ -135,6 +135,16 @@ class CursorTrimmed(Gone):
         )
 
 
+class Overloaded(RunError):
+    """More is asked at this moment than can be taken."""
+
+    def __init__(self, waiting: int, retry_after: int) -> None:
+        self.retry_after = retry_after
+        super().__init__(
+            f"{waiting} runs wait to be accepted, more than the database takes. Try again in {retry_after} s."
+        )
+
+
 class TooManyPending(RunError):
     def __init__(self, limit: int, retry_after: int) -> None:
         self.retry_after = retry_after

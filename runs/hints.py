@@ -19,6 +19,8 @@ from threadline.checkpoints.statements import load_statements
 
 logger = logging.getLogger("threadline.hints")
 
+# Of threads or runs that wait to be named. Beyond it the others find them at their next poll.
+MOST_WAITING = 10_000
 THREADS_PER_HINT = 150  # a payload has at most 8,000 bytes
 _SQL = load_statements("threadline.runs", "hints.sql")
 _LEASE = load_statements("threadline.runs", "lease.sql")
@@ -59,8 +61,10 @@ class Hints:
         """Tell the other processes soon; several announcements become one."""
         if not self.listeners:
             return
-        self._pending.threads.update(threads)
-        self._pending.cancels.update(cancels)
+        if len(self._pending.threads) < MOST_WAITING:
+            self._pending.threads.update(threads)
+        if len(self._pending.cancels) < MOST_WAITING:
+            self._pending.cancels.update(cancels)
         self._pending.queue = self._pending.queue or queue
         self._pending.crons = self._pending.crons or crons
         self._wake.set()

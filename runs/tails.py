@@ -28,6 +28,8 @@ logger = logging.getLogger("threadline.tails")
 S = TypeVar("S", bound=Subscription)
 
 PAGE_ROWS = 256  # rows one read takes per stream
+READ_STREAMS = 256  # that one read serves
+READ_BYTES = 16 * 1024 * 1024  # that one read takes for all of them, but for each stream's last row
 _SQL = load_statements("threadline.runs", "log.sql")
 
 
@@ -133,7 +135,8 @@ class Tails:
             if not waiting:
                 continue
             try:
-                await self._read(waiting)
+                for start in range(0, len(waiting), READ_STREAMS):
+                    await self._read(waiting[start : start + READ_STREAMS])
             except (Error, PoolTimeout, OSError) as error:
                 logger.warning("tails.retry", extra={"error": repr(error)})
                 await asyncio.sleep(min(self._poll, 0.2))
@@ -157,7 +160,11 @@ class Tails:
         return waiting
 
     async def _read(self, waiting: Sequence[Subscription]) -> None:
-        """One query for all of them; whoever got a full page is asked for again."""
+        """One query for all of them; whoever got a full page is asked for again.
+
+        A page is full by its bytes, too: what many slow readers of large events are behind by has no place in memory.
+        """
+        page_bytes = READ_BYTES // len(waiting)
         async with self._pool.connection() as connection:
             cursor = await connection.execute(
                 _SQL["read_tails"],
@@ -165,6 +172,7 @@ class Tails:
                     "thread_id": [subscription.thread_id for subscription in waiting],
                     "cursor": [subscription.cursor for subscription in waiting],
                     "page": PAGE_ROWS,
+                    "page_bytes": page_bytes,
                 },
                 binary=True,
             )
@@ -180,9 +188,9 @@ class Tails:
                 page = pages[ord_ - 1]
                 page.append(LogRow(subscription.thread_id, first_seq, last_seq, run_id, contents, payload))
         for subscription, page in zip(waiting, pages, strict=True):
-            await self._hand_over(subscription, page)
+            await self._hand_over(subscription, page, page_bytes)
 
-    async def _hand_over(self, subscription: Subscription, page: list[LogRow]) -> None:
+    async def _hand_over(self, subscription: Subscription, page: list[LogRow], page_bytes: int) -> None:
         """Give a reader what was read for it; one whose rows cannot be opened hears why, the others go on."""
         try:
             for row in await open_log(vault_of(self._pool), page):
@@ -191,7 +199,7 @@ class Tails:
             logger.error("tails.refused", extra={"thread_id": str(subscription.thread_id), "error": str(error)})
             subscription.fail(Unreadable(str(error)))
             return
-        if len(page) == PAGE_ROWS:
+        if len(page) == PAGE_ROWS or sum(len(row.payload) for row in page) >= page_bytes:
             subscription.fall_behind()
 
     async def _catch_up(self, subscription: Subscription) -> None:

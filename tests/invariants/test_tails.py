@@ -1,19 +1,22 @@
 """Invariants 7 and 10: a reader never skips, hints only spare it a poll, and where it is cut does not matter."""
 
 import asyncio
+import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
+from dataclasses import replace
+from statistics import median
 from typing import Any
 from uuid import UUID
 
 import orjson
 import pytest
 
-from threadline.runs.engine import Engine
+from threadline.runs.engine import Engine, open_engine
 from threadline.runs.errors import CursorTrimmed, ThreadGone, ThreadNotFound
 from threadline.runs.model import RUN_ENDED, STATE_UPDATED, LogEvent, Run
 from threadline.runs.subscription import LAG_BYTES
-from threadline.tests.laboratory.laboratory import Laboratory, open_gate
+from threadline.tests.laboratory.laboratory import SETTINGS, Laboratory, open_gate
 from threadline.tests.laboratory.locks import until
 from threadline.tests.laboratory.writing import make_event, open_writer, seed_run
 
@@ -124,6 +127,25 @@ async def test_without_hints_a_poll_delivers(lab: Laboratory) -> None:
     assert await lab.value("select process_id from runs") == worker.process_id
     listening = "select count(*) from pg_stat_activity where application_name = 'threadline/listen' and datname = %s"
     assert await lab.value(listening, lab.database_name) == 0
+
+
+@pytest.mark.slow  # it measures
+async def test_what_polling_costs_where_nobody_can_listen(
+    lab: Laboratory, record_property: Callable[[str, object], None]
+) -> None:
+    told = []
+    for pooler in (False, True):
+        async with AsyncExitStack() as stack:
+            opened = [replace(SETTINGS, executes=False), SETTINGS]
+            way = replace(lab.database(), pooler=pooler, direct_conninfo=None)
+            door, _ = [await stack.enter_async_context(open_engine(way, lab.registry, each)) for each in opened]
+            seconds = []
+            for _ in range(40):
+                started = time.perf_counter()
+                await lab.run(door, "line", **given(lab))
+                seconds.append(time.perf_counter() - started)
+            told.append(f"{median(seconds[10:]) * 1000:.0f} ms {'polling each 100 ms' if pooler else 'with LISTEN'}")
+    record_property("summary", f"from a POST to the result of a short run of another process: {', '.join(told)}")
 
 
 async def test_a_lost_hint_costs_a_poll_even_where_other_threads_never_rest(lab: Laboratory) -> None:

@@ -47,11 +47,12 @@ def run_pooler(server_dsn: str) -> Iterator[str]:
     configuration.write_text(text)
     command = [program, "--quiet", str(configuration)]
     if os.geteuid() == 0:
-        # It refuses to be root.
-        account = pwd.getpwnam("nobody")
+        # It refuses to be root, and has to enter the folder of the server's socket.
+        host = str(server.get("host", ""))
+        account = pwd.getpwuid(os.stat(host).st_uid) if host.startswith("/") else pwd.getpwnam("nobody")
         for path in (folder, configuration):
             os.chown(path, account.pw_uid, account.pw_gid)
-        command[1:1] = ["--user", account.pw_name]
+        command[1:1] = [f"--user={account.pw_name}"]
     process = subprocess.Popen(command, stdin=subprocess.DEVNULL)
     try:
         _await_port(port, process)
