@@ -6,6 +6,7 @@ import logging
 import random
 import sys
 
+from threadline.tests.faults.clients import KINDS, LONG
 from threadline.tests.faults.faults import FAULTS, LOSING, MIXED
 from threadline.tests.faults.report import describe
 from threadline.tests.faults.sitting import LARGE, SMALL, Plan, sit
@@ -22,6 +23,7 @@ def main() -> int:
         seconds=options.seconds,
         faults=tuple(options.only or (LOSING if options.recovery else MIXED)),
         rounds=options.recovery,
+        kinds=LONG if options.recovery else KINDS,
         pause=options.pause,
         pace=options.pace,
         clients=options.clients,

@@ -6,7 +6,7 @@ They write down what they were told, and whatever a client should never be told.
 import asyncio
 import json
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 from uuid import uuid4
@@ -41,6 +41,8 @@ KINDS = (
     Kind("nested", {"pace": 0.1}),
     Kind("chatty", {"pace": 0.2}),
 )
+# Long enough that whoever is killed has some of them.
+LONG = (Kind("counting", {"steps": 60, "pace": 0.1}),)
 BLOCKING = Kind("blocking", {"pace": 0.0})
 DURABILITIES = ("async", "async", "sync", "exit")
 
@@ -86,9 +88,9 @@ class Order(NamedTuple):
         return Accepted(run_id, self.thread_id, self.kind.name, self.durability, self.is_compared)
 
 
-def make_order(chance: random.Random) -> Order:
+def make_order(chance: random.Random, kinds: Sequence[Kind]) -> Order:
     """Choose a run."""
-    return Order(chance.choice(KINDS), chance.choice(DURABILITIES), str(uuid4()))
+    return Order(chance.choice(kinds), chance.choice(DURABILITIES), str(uuid4()))
 
 
 async def follow_plainly(http: httpx.AsyncClient, notes: Notes, name: str, order: Order) -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 import httpx
@@ -11,6 +11,7 @@ from langgraph_sdk import get_client
 from threadline.tests.faults.clients import (
     BLOCKING,
     KINDS,
+    LONG,
     LONGEST_SILENCE,
     MODES,
     Kind,
@@ -30,8 +31,9 @@ WAITERS, SDK = 0.15, 0.5  # of the runs, added up; the others' streams are read 
 class Load:
     """Clients at work, which share their connections as the requests of one program do."""
 
-    def __init__(self, clients: Clients, notes: Notes, seed: int, crowds: float) -> None:
+    def __init__(self, clients: Clients, notes: Notes, seed: int, kinds: Sequence[Kind], crowds: float) -> None:
         """`crowds` is the share of runs that have others put on their thread."""
+        self._kinds = kinds
         self._crowds = crowds
         self._clients = clients
         self._notes = notes
@@ -66,7 +68,7 @@ class Load:
             await asyncio.sleep(self._chance.uniform(0, pause))
 
     async def _run_once(self, name: str) -> None:
-        order, lot = make_order(self._chance), self._chance.random()
+        order, lot = make_order(self._chance, self._kinds), self._chance.random()
         if self._chance.random() < self._crowds:
             await crowd(self._clients.http, self._notes, name, order)
         elif lot < WAITERS:
@@ -89,7 +91,7 @@ async def open_clients(url: str) -> AsyncIterator[Clients]:
 
 async def run_calmly(http: httpx.AsyncClient) -> dict[str, str]:
     """Run one of each kind while nothing is disturbed, and return the states in which they end."""
-    return {kind.name: await _run(http, kind) for kind in (*KINDS, BLOCKING)}
+    return {kind.name: await _run(http, kind) for kind in (*KINDS, *LONG, BLOCKING)}
 
 
 async def _run(http: httpx.AsyncClient, kind: Kind) -> str:

@@ -20,7 +20,9 @@ def _summarise(sitting: Sitting) -> Iterator[str]:
     history, notes = sitting.history, sitting.notes
     events = sum(len(row.events) for row in history.log)
     again = sum(max(0, row.attempt - 1) for row in history.runs)
-    yield f"Seed {sitting.plan.seed}, {sitting.plan.seconds:g} s, {sitting.plan.clients} clients."
+    plan = sitting.plan
+    length = f"{plan.rounds} rounds" if plan.rounds else f"{plan.seconds:g} s"
+    yield f"Seed {plan.seed}, {length}, {plan.clients} clients."
     yield ""
     yield "| | |"
     yield "|---|---|"

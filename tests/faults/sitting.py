@@ -18,7 +18,7 @@ from threadline.checkpoints.migrate import migrate
 from threadline.checkpoints.pool import Database
 from threadline.tests.faults import graphs
 from threadline.tests.faults.checker import Violation, check
-from threadline.tests.faults.clients import Notes
+from threadline.tests.faults.clients import KINDS, Kind, Notes
 from threadline.tests.faults.collecting import collect
 from threadline.tests.faults.database import LabDatabase, open_database, small_disk
 from threadline.tests.faults.facts import History
@@ -54,6 +54,7 @@ class Plan:
     clients: int = 8
     pause: float = 0.5
     roles: Sequence[tuple[str, int]] = LARGE
+    kinds: Sequence[Kind] = KINDS
     crowds: float = 0.08
     guard: str = ""
     rounds: int = 0
@@ -103,7 +104,7 @@ async def _sit(plan: Plan, folder: Path) -> Sitting:
             faults = [fault for fault in plan.faults if fault not in left_out]
             schedule = plan.moments or _schedule(plan, faults)
             calm = await run_calmly(site.clients.http)
-            load = Load(site.clients, notes, plan.seed, plan.crowds)
+            load = Load(site.clients, notes, plan.seed, plan.kinds, plan.crowds)
             load.start(plan.clients, plan.pause)
             journal = Journal(folder / "journal")
             if plan.rounds:
