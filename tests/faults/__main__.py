@@ -6,8 +6,8 @@ import logging
 import random
 import sys
 
-from threadline.tests.faults.clients import KINDS, LONG
 from threadline.tests.faults.faults import FAULTS, LOSING, MIXED
+from threadline.tests.faults.orders import KINDS, LONG
 from threadline.tests.faults.report import describe
 from threadline.tests.faults.sitting import LARGE, SMALL, Plan, sit
 

@@ -18,13 +18,14 @@ from threadline.checkpoints.migrate import migrate
 from threadline.checkpoints.pool import Database
 from threadline.tests.faults import graphs
 from threadline.tests.faults.checker import Violation, check
-from threadline.tests.faults.clients import KINDS, Kind, Notes
+from threadline.tests.faults.clients import Notes
 from threadline.tests.faults.collecting import collect
 from threadline.tests.faults.database import LabDatabase, open_database, small_disk
 from threadline.tests.faults.facts import History
 from threadline.tests.faults.faults import MIXED
 from threadline.tests.faults.load import Load, open_clients, run_calmly
 from threadline.tests.faults.members import open_roster
+from threadline.tests.faults.orders import KINDS, Kind
 from threadline.tests.faults.playing import Journal, play, play_in_turn
 from threadline.tests.faults.recovery import Recovery, measure
 from threadline.tests.faults.schedule import Moment, make_rounds, make_schedule
@@ -55,7 +56,7 @@ class Plan:
     pause: float = 0.5
     roles: Sequence[tuple[str, int]] = LARGE
     kinds: Sequence[Kind] = KINDS
-    crowds: float = 0.08
+    crowds: float = 0.25
     guard: str = ""
     rounds: int = 0
     moments: Sequence[Moment] = ()

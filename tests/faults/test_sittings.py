@@ -4,8 +4,8 @@ from itertools import chain
 
 import pytest
 
-from threadline.tests.faults.clients import LONG
 from threadline.tests.faults.faults import MIXED
+from threadline.tests.faults.orders import LONG
 from threadline.tests.faults.report import describe
 from threadline.tests.faults.sitting import SMALL, Plan, Sitting, sit
 from threadline.tests.faults.test_missing_guards import CASES
