@@ -5,7 +5,10 @@ import asyncio
 import logging
 import random
 import sys
+from pathlib import Path
 
+from threadline.tests.faults.archive import read
+from threadline.tests.faults.checker import check
 from threadline.tests.faults.faults import FAULTS, LOSING, MIXED
 from threadline.tests.faults.orders import KINDS, LONG
 from threadline.tests.faults.report import describe
@@ -15,6 +18,10 @@ from threadline.tests.faults.sitting import LARGE, SMALL, Plan, sit
 def main() -> int:
     """Hold one sitting, and tell it; 1 when something was violated."""
     options = _parse()
+    if options.judge is not None:
+        violations = check(read(options.judge / "facts.json"))
+        print(*(f"{violation.rule}: {violation.what}" for violation in violations), sep="\n")
+        return 1 if violations else 0
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
     logging.getLogger("faults").setLevel(logging.INFO)
     seed = random.SystemRandom().randrange(10**6) if options.seed is None else options.seed
@@ -47,6 +54,7 @@ def _parse() -> argparse.Namespace:
     )
     parser.add_argument("--small", action="store_true", help="one API and two workers, no serve")
     parser.add_argument("--only", action="append", choices=list(FAULTS), help="this fault, and others named so")
+    parser.add_argument("--judge", type=Path, metavar="FOLDER", help="no sitting: judge again what a violation left")
     return parser.parse_args()
 
 

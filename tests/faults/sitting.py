@@ -11,12 +11,11 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import orjson
 import psycopg
 
 from threadline.checkpoints.migrate import migrate
 from threadline.checkpoints.pool import Database
-from threadline.tests.faults import graphs
+from threadline.tests.faults import archive, graphs
 from threadline.tests.faults.checker import Violation, check
 from threadline.tests.faults.clients import Notes
 from threadline.tests.faults.collecting import collect
@@ -168,5 +167,4 @@ def _keep(sitting: Sitting) -> None:
     (folder / "plan").write_text(f"{sitting.plan}\n")
     lines = [f"{violation.rule}: {violation.what}\n" for violation in sitting.violations]
     (folder / "violations").write_text("".join(lines))
-    facts = {name: getattr(sitting.history, name) for name in sitting.history.__dataclass_fields__}
-    (folder / "facts.json").write_bytes(orjson.dumps(facts, default=str, option=orjson.OPT_INDENT_2))
+    archive.write(sitting.history, folder / "facts.json")
