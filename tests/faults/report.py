@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from threadline.tests.faults.checker import RULES, count_by_rule
+from threadline.tests.faults.checker import ANSWERS, CLIENTS, PROCESSES, RULES, count_by_rule
 from threadline.tests.faults.recovery import Recovery
 from threadline.tests.faults.sitting import Sitting
 
@@ -46,7 +46,7 @@ def _judge(sitting: Sitting) -> Iterator[str]:
     counts = count_by_rule(sitting.violations)
     yield "| rule | violations |"
     yield "|---|---|"
-    for rule in [*RULES, *(rule for rule in counts if rule not in RULES)]:
+    for rule in (*RULES, ANSWERS, CLIENTS, PROCESSES):
         yield f"| {rule} | {counts[rule]} |"
     if sitting.violations:
         yield ""
