@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import logging
 import random
+import signal
 import sys
 from pathlib import Path
 
@@ -22,6 +23,7 @@ def main() -> int:
         violations = check(read(options.judge / "facts.json"))
         print(*(f"{violation.rule}: {violation.what}" for violation in violations), sep="\n")
         return 1 if violations else 0
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: what was started must end, too
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
     logging.getLogger("faults").setLevel(logging.INFO)
     seed = random.SystemRandom().randrange(10**6) if options.seed is None else options.seed
