@@ -21,7 +21,7 @@ from threadline.checkpoints.journal import FIRST_PAUSE, LOCK_TIMEOUT, LONGEST_PA
 from threadline.checkpoints.pool import Database
 from threadline.checkpoints.statements import load_statements, make_positional
 from threadline.runs.encoding import encode
-from threadline.runs.errors import RunError, ThreadBusy, ThreadNotFound
+from threadline.runs.errors import RunError, ThreadBusy, ThreadHeld, ThreadNotFound
 from threadline.runs.model import METADATA, Claim, JsonObject, LogRow, MultitaskStrategy, Run, RunRequest, RunStatus
 
 logger = logging.getLogger("threadline.admission")
@@ -74,7 +74,10 @@ class Admission:
         self._wake = asyncio.Event()
 
     async def admit(self, request: RunRequest) -> Run:
-        """Return when the run is committed. Raises ThreadNotFound, ThreadBusy, TypeError for unencodable kwargs."""
+        """Return when the run is committed.
+
+        Raises ThreadNotFound, ThreadBusy, ThreadHeld, and TypeError for kwargs that have no JSON form.
+        """
         answer: asyncio.Future[Run] = asyncio.get_running_loop().create_future()
         asked = _Asked(
             request,
@@ -149,7 +152,7 @@ class Admission:
                 asked.claim = False
         if len(batch) == 1:
             held = getattr(error, "sqlstate", None) == LOCK_TIMEOUT
-            _fail(batch[0], ThreadBusy() if held else error)
+            _fail(batch[0], ThreadHeld() if held else error)
             return
         for asked in batch:
             await self._admit([asked])

@@ -5,7 +5,7 @@ RunError
   Conflict            ThreadBusy  ThreadExists  AssistantExists  AssistantOfSystem
   Invalid             UnknownGraph  NothingToCancel is a NotFound; InvalidState  InvalidItem
   Gone                CursorTrimmed  ThreadGone
-  TooManyPending  EmbeddingFailed
+  TooManyPending  ThreadHeld  EmbeddingFailed
   LeaseLost           never leaves the worker
 """
 
@@ -111,6 +111,13 @@ class TooManyPending(RunError):
     def __init__(self, limit: int, retry_after: int) -> None:
         self.retry_after = retry_after
         super().__init__(f"{limit} runs are waiting already. Try again in {retry_after} s.")
+
+
+class ThreadHeld(RunError):
+    """Somebody has the thread's head locked for longer than a request waits: mostly a process that is in trouble."""
+
+    def __init__(self) -> None:
+        super().__init__("The thread is held up by another request. Nothing was done; send the request again.")
 
 
 class LeaseLost(RunError):

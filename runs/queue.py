@@ -13,7 +13,15 @@ from threadline.checkpoints.pool import Connections, Pool
 from threadline.checkpoints.statements import load_statements
 from threadline.runs.admission import Admission
 from threadline.runs.callers import clear_thread, current_caller
-from threadline.runs.errors import NotFound, NothingToCancel, RunNotFound, ThreadBusy, ThreadNotFound, TooManyPending
+from threadline.runs.errors import (
+    NotFound,
+    NothingToCancel,
+    RunNotFound,
+    ThreadBusy,
+    ThreadHeld,
+    ThreadNotFound,
+    TooManyPending,
+)
 from threadline.runs.heads import SUPERSEDING, Placed, end_pending, lock_head, place
 from threadline.runs.hints import Hints
 from threadline.runs.idempotency import Keyed
@@ -55,8 +63,8 @@ class Queue:
     async def create(self, request: RunRequest) -> Run:
         """Accept a run; it is committed when this returns, and executed by some process sooner or later.
 
-        Raises ThreadNotFound, ThreadBusy (strategy reject), TooManyPending, RefusedWebhook, TypeError for an input
-        without a JSON form.
+        Raises ThreadNotFound, ThreadBusy (strategy reject), ThreadHeld, TooManyPending, RefusedWebhook, TypeError for
+        an input without a JSON form.
         """
         await self._check([request])
         if (caller := current_caller()) is not None:
@@ -65,7 +73,7 @@ class Queue:
             await _ensure_thread(self._pool, request.thread_id)
         try:
             run = await self._admission.admit(request)
-        except ThreadBusy:
+        except (ThreadBusy, ThreadHeld):
             if request.multitask_strategy not in SUPERSEDING:
                 raise
             run = await self._place(request)
