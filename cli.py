@@ -14,6 +14,7 @@ from typing import NamedTuple
 from threadline.commands.arguments import (
     add_adopt_arguments,
     add_diff_arguments,
+    add_doctor_arguments,
     add_export_arguments,
     add_fork_arguments,
     add_history_arguments,
@@ -24,7 +25,7 @@ from threadline.commands.logs import Facts, set_up_logging
 from threadline.environment import Source
 from threadline.graphs.configuration import Configuration, load_configuration, refuse_unsafe
 from threadline.graphs.errors import ConfigurationError
-from threadline.settings import Settings, SettingsError, export_variables, load_settings, variables_for_program
+from threadline.settings import Settings, SettingsError, export_variables, load_settings
 
 logger = logging.getLogger("threadline.cli")
 
@@ -124,7 +125,7 @@ def _make_child_parser() -> argparse.ArgumentParser:
 def _add_migration(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the commands for people who come from another server."""
     summary = "say what of a langgraph.json and of an existing database will work, and what will not"
-    _add(commands, "doctor", _doctor, ("config", "database"), summary)
+    add_doctor_arguments(_add(commands, "doctor", _doctor, ("config", "database", "data-dir"), summary))
     summary = "make threads that LangGraph's PostgresSaver left known to clients"
     add_adopt_arguments(_add(commands, "adopt", _adopt, ("config", "database", "data-dir"), summary))
 
@@ -230,11 +231,10 @@ def _migrate(options: argparse.Namespace) -> None:
 
 
 def _doctor(options: argparse.Namespace) -> None:
-    from threadline.commands.databases import configured_database
-    from threadline.commands.doctor import examine
+    from threadline.commands.doctor import diagnose
 
     setup = _set_up(options)
-    examine(setup.configuration, configured_database(setup.settings.database), variables_for_program({}))
+    diagnose(setup.settings, setup.configuration, threads=options.threads, as_json=options.json)
 
 
 def _adopt(options: argparse.Namespace) -> None:

@@ -1,5 +1,6 @@
 """Owns how sections are read from variables and how a bad value is told; which exist is up to `settings`."""
 
+import re
 import ssl
 from base64 import b64decode
 from collections.abc import Callable, Mapping, Sequence
@@ -171,6 +172,12 @@ def _conninfo(value: SecretStr | None) -> SecretStr | None:
     return value
 
 
+def _schema_name(name: str) -> str:
+    if not re.fullmatch(r"(?!pg_)[a-z_][a-z0-9_]{0,47}", name):
+        raise ValueError("not a name of a schema of ours")
+    return name
+
+
 def _certificates(path: Path) -> Path:
     try:
         ssl.create_default_context(cafile=path)
@@ -207,6 +214,12 @@ HttpUrl = Annotated[str | None, Field(pattern=r"^https?://\S+$"), Expects("an ht
 Words = Annotated[tuple[str, ...], _text(_parts), Expects("a list separated by commas")]
 Delay = Annotated[timedelta, _text(_seconds), Field(ge=timedelta(0)), Expects("a number of seconds, 0 or more")]
 Interval = Annotated[timedelta, _text(_seconds), Field(gt=timedelta(0)), Expects("a number of seconds above 0")]
+# Short enough for the channel that is named after it, and the same with and without quotes.
+SchemaName = Annotated[
+    str,
+    AfterValidator(_schema_name),
+    Expects("a name of up to 48 lower-case letters, digits and underscores that does not begin with pg_ or a digit"),
+]
 PostgresUrl = Annotated[
     SecretStr | None,
     AfterValidator(_conninfo),

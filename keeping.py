@@ -5,7 +5,7 @@ from typing import Annotated
 
 from pydantic import model_validator
 
-from threadline.environment import Count, Delay, Expects, Interval, Section, variables
+from threadline.environment import Count, Delay, Expects, Flag, Interval, Section, variables
 
 _ABOVE_ZERO = Expects("a number of seconds above 0")
 _FROM_ZERO = Expects("a number of seconds, 0 or more")
@@ -22,6 +22,8 @@ class KeepSettings(Section):
     checkpoints: Annotated[Delay | None, _FROM_ZERO, variables("THREADLINE_KEEP_CHECKPOINTS_SECONDS")] = None
     # The newest is the state; each one more is a step back that can be taken.
     latest_checkpoints: Annotated[Count, variables("THREADLINE_KEEP_LATEST_CHECKPOINTS")] = 1
+    # Off; in a conversation, these are where a question can be asked anew.
+    last_checkpoints: Annotated[Flag, variables("THREADLINE_KEEP_LAST_CHECKPOINTS")] = False
     # For ever, like the events; a row cannot go before them.
     runs: Annotated[Interval | None, _ABOVE_ZERO, variables("THREADLINE_KEEP_RUNS_SECONDS")] = None
 

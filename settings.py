@@ -27,6 +27,7 @@ from threadline.environment import (
     Name,
     Port,
     PostgresUrl,
+    SchemaName,
     Secret,
     Section,
     SettingsError,
@@ -74,6 +75,8 @@ class DatabaseSettings(Section):
     pool_size: Annotated[Count, variables("DATABASE_POOL_SIZE")] = 16
     # Off: a direct connection may prepare statements, PgBouncer in transaction mode may not.
     pooler: Annotated[Flag, variables("DATABASE_POOLER")] = False
+    # Where everybody looks; one of its own lets several of us share a database without seeing each other.
+    schema_name: Annotated[SchemaName, variables("DATABASE_SCHEMA")] = "public"
     # Past the pooler, for LISTEN; without it, waiting is polling.
     direct_url: Annotated[PostgresUrl, variables("DATABASE_DIRECT_URL")] = None
     # Only for the server of our own; unset, the packaged binaries are taken, then those on PATH.

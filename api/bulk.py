@@ -1,6 +1,5 @@
 """Owns the routes that touch several runs at once: batches, cancelling many, and the stream of a whole thread."""
 
-import asyncio
 import re
 from functools import partial
 from typing import Annotated, Literal
@@ -55,7 +54,7 @@ class RunsCancel(Body):
 async def create_runs(
     body: Annotated[RunBatch, Depends(JsonBody(RunBatch))], engine: EngineDep, parent: TraceParent, key: KeyDep
 ) -> Response:
-    """Accept the runs, in order; nothing is accepted when one of them names no assistant.
+    """Accept the runs, in order; nothing is accepted when one of them names no assistant, or not all may wait.
 
     With a key they are one transaction: all are accepted or none.
     """
@@ -63,11 +62,7 @@ async def create_runs(
     if key is not None:
         runs, marks = await accept_runs(engine, key, ask)
         return JsonResponse([run_view(as_accepted(run, marks)) for run in runs], headers=marks)
-    requests = await ask()
-    for webhook in {request.webhook for request in requests if request.webhook is not None}:
-        await engine.webhooks.policy.check(webhook)
-    accepted = await asyncio.gather(*(engine.queue.create(request) for request in requests))
-    return JsonResponse([run_view(run) for run in accepted])
+    return JsonResponse([run_view(run) for run in await engine.queue.create_all(await ask())])
 
 
 async def _ask_for_all(engine: Engine, body: RunBatch, parent: JsonObject | None) -> list[RunRequest]:

@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from threadline.api.cron_requests import cron_to_create, patched_kwargs, shown_payload
 from threadline.api.cron_schemas import CronCreate, CronFilter, CronPatch, CronSearch
-from threadline.api.dependencies import CronId, EngineDep, JsonBody, PageLimit, PageOffset, ThreadId
+from threadline.api.dependencies import CronId, EngineDep, FireId, JsonBody, PageLimit, PageOffset, ThreadId
 from threadline.api.errors import EmptyRequest
 from threadline.api.idempotency import AGAIN, FIRST, KeyDep
 from threadline.api.responses import JsonResponse, page
@@ -107,8 +107,17 @@ async def list_fires(
 ) -> Response:
     """Answer with a page of the moments at which the cron fell due, the latest first: which run, or why none."""
     await engine.crons.get(cron_id)
-    found = await Fires(engine.pool).search(cron_id, status=status, limit=limit + 1, offset=offset)
+    found = await Fires(engine.pool, engine.crons.on_change).search(
+        cron_id, status=status, limit=limit + 1, offset=offset
+    )
     return page([fire_view(fire) for fire in found], limit=limit, offset=offset)
+
+
+@router.post("/runs/crons/{cron_id}/fires/{fire_id}/retry", summary="Try a cron's moment again", status_code=202)
+async def retry_fire(cron_id: CronId, fire_id: FireId, engine: EngineDep) -> Response:
+    """Let a moment that has no run be tried again now, with all its attempts before it."""
+    await engine.crons.get(cron_id)
+    return JsonResponse(fire_view(await Fires(engine.pool, engine.crons.on_change).retry(cron_id, fire_id)), 202)
 
 
 @router.patch("/runs/crons/{cron_id}", summary="Change a cron")

@@ -119,6 +119,7 @@ AssistantId = Annotated[str, Path(description="The id of an assistant, or the na
 ThreadId = Annotated[UUID, Path(description="The id of a thread.")]
 RunId = Annotated[UUID, Path(description="The id of a run of that thread.")]
 CronId = Annotated[UUID, Path(description="The id of a cron.")]
+FireId = Annotated[UUID, Path(description="The id of a moment of the cron.")]
 WebhookId = Annotated[UUID, Path(description="The id of a webhook, as its header `webhook-id` says.")]
 CheckpointId = Annotated[str, Path(description="The id of a checkpoint.")]
 Subgraphs = Annotated[bool, Query(description="With the states of subgraphs that are at work.")]

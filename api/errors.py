@@ -23,6 +23,7 @@ from threadline.runs.errors import (
     InvalidItem,
     InvalidState,
     NotFound,
+    Overloaded,
     RunError,
     TooManyPending,
 )
@@ -75,7 +76,7 @@ STATUS_OF: Mapping[type[Exception], int] = {
     BodyTooLarge: 413,
     Invalid: 422,
     InvalidRequest: 422,
-    TooManyPending: 503,
+    TooManyPending: 429,
     OperationalError: 503,
     # Nothing more is known of it than that this request was not served.
     RunError: 503,
@@ -111,7 +112,7 @@ def known_error(error: Exception) -> JsonResponse | None:
     if isinstance(error, OperationalError):
         logger.warning("request.unavailable", extra={"error": repr(error)})
         return error_response(status, UNAVAILABLE, {"retry-after": "1"})
-    headers = {"retry-after": str(error.retry_after)} if isinstance(error, TooManyPending) else None
+    headers = {"retry-after": str(error.retry_after)} if isinstance(error, TooManyPending | Overloaded) else None
     return error_response(status, str(error), headers)
 
 

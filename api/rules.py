@@ -63,6 +63,7 @@ RULES = (
     _rule("GET|HEAD", "/webhooks/deliveries(?:/{webhook_id})?"),
     _rule("POST", "/webhooks/deliveries/{webhook_id}/redeliver"),
     _rule("GET|HEAD", "/runs/crons/{cron_id}/fires", "crons", "read"),
+    _rule("POST", "/runs/crons/{cron_id}/fires/{fire_id}/retry", "crons", "update"),
     _rule("PUT|GET|HEAD|DELETE", "/store/items"),
     _rule("POST", "/store/(?:items/search|namespaces)"),
     # As with runs: the system's assistants are everybody's, and whose a thread is, is asked where it is looked up.

@@ -79,7 +79,7 @@ async def measure_official(dsn: str) -> None:
 
 async def measure_engine(dsn: str) -> None:
     """Our engine without HTTP: a run is accepted, executed with the group-commit saver, and waited for."""
-    async with _open_engine(dsn) as engine:
+    async with open_bench_engine(dsn) as engine:
 
         async def run() -> Done:
             accepted = await engine.queue.create(_request())
@@ -91,7 +91,8 @@ async def measure_engine(dsn: str) -> None:
 
 
 @asynccontextmanager
-async def _open_engine(dsn: str) -> AsyncIterator[Engine]:
+async def open_bench_engine(dsn: str) -> AsyncIterator[Engine]:
+    """Have an engine with the settings of a server on that database, which is migrated before."""
     database = Database(dsn, pool_size=DatabaseSettings().pool_size)
     await migrate(database)
     worker = WorkerSettings()

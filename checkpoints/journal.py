@@ -73,7 +73,7 @@ class Journal:
         numbered = {**parameters, "writer_id": self._writer_id, "batch": self._batch + 1}
         try:
             cursor: AsyncRawCursor[TupleRow] = AsyncRawCursor(connection)
-            await cursor.execute(statement.text, statement.bind(numbered))
+            await cursor.execute(self._database.schema.qualify(statement.text), statement.bind(numbered))
             rows = await cursor.fetchall()
             applied = bool(rows) or await self._was_committed(connection)
         except BaseException:

@@ -13,17 +13,19 @@ from typing import LiteralString
 
 from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
 from langgraph.store.postgres.aio import AsyncPostgresStore
-from psycopg import AsyncConnection
+from psycopg import AsyncConnection, sql
 from psycopg.rows import dict_row
 
 from threadline.checkpoints.pool import Database, Pool
+from threadline.checkpoints.schema import DEFAULT_SCHEMA, Schema
 from threadline.checkpoints.statements import load_statements
 
 logger = logging.getLogger("threadline.migrate")
 
-_LOCK_KEY = 7_216_041_853_921_104  # any number nobody else uses; fixed for ever
+_LOCK_KEY = 7_216_041_853_921_104  # any number nobody else uses; fixed for ever, and that of the default schema
 _FILE = re.compile(r"^(?P<number>\d{4})_(?P<name>[a-z0-9_]+)\.sql$")
 _SQL = load_statements("threadline.checkpoints", "migrate.sql")
+_SCHEMA_SQL = load_statements("threadline.checkpoints", "schema.sql")
 
 
 class MigrationError(Exception):
@@ -70,20 +72,54 @@ async def migrate(database: Database, *, wait: float = 60.0) -> list[str]:
     LangGraph's CREATE INDEX CONCURRENTLY for ever. Raises MigrationError.
     """
     async with schema_lock(database, wait) as connection:
-        applied = await _apply_langgraph(connection)
+        applied = await _apply_langgraph(connection, database.schema)
         return applied + await _apply_documents(connection)
 
 
 @asynccontextmanager
 async def schema_lock(database: Database, wait: float = 60.0) -> AsyncIterator[AsyncConnection]:
-    """Yield a connection that nobody else changes the schema beside. Raises MigrationError after `wait` seconds."""
-    async with await database.connect("migrate", direct=True) as connection:
-        await _take_lock(connection, wait)
-        try:
-            yield connection
-        finally:
-            if not connection.broken:
-                await connection.execute(_SQL["unlock"], {"key": _LOCK_KEY})
+    """Yield a connection that nobody else changes the schema beside. Raises MigrationError after `wait` seconds.
+
+    The schema itself is made if need be.
+    """
+    async with (
+        await database.connect("migrate", direct=True) as connection,
+        _lock_for_session(connection, database, wait) if database.has_sessions else _lock_beside(database, wait),
+    ):
+        await _make_schema(connection, database.schema)
+        await database.locate_extensions(connection)
+        yield connection
+
+
+@asynccontextmanager
+async def _lock_for_session(connection: AsyncConnection, database: Database, wait: float) -> AsyncIterator[None]:
+    key = _lock_key(database.schema)
+    await _take_lock(connection, "try_lock", key, wait)
+    try:
+        yield
+    finally:
+        if not connection.broken:
+            await connection.execute(_SQL["unlock"], {"key": key})
+
+
+@asynccontextmanager
+async def _lock_beside(database: Database, wait: float) -> AsyncIterator[None]:
+    """Hold the lock in an open transaction: a pooler keeps that together. Without a snapshot it blocks no index."""
+    async with await database.connect("migrate/lock") as holder, holder.transaction():
+        await _take_lock(holder, "try_lock_for_transaction", _lock_key(database.schema), wait)
+        yield
+
+
+def _lock_key(schema: Schema) -> int:
+    if schema.name == DEFAULT_SCHEMA:
+        return _LOCK_KEY
+    return int.from_bytes(hashlib.sha256(schema.name.encode()).digest()[:8], signed=True)
+
+
+async def _make_schema(connection: AsyncConnection, schema: Schema) -> None:
+    cursor = await connection.execute(_SCHEMA_SQL["schema_exists"], {"schema": schema.name})
+    if await cursor.fetchone() == (False,):
+        await connection.execute(sql.SQL("create schema if not exists {}").format(sql.Identifier(schema.name)))
 
 
 async def verify(pool: Pool) -> None:
@@ -95,10 +131,10 @@ async def verify(pool: Pool) -> None:
         raise MigrationError(f"the database lacks migrations {', '.join(missing)}: run `threadline migrate` first")
 
 
-async def _take_lock(connection: AsyncConnection, wait: float) -> None:
+async def _take_lock(connection: AsyncConnection, statement: str, key: int, wait: float) -> None:
     deadline = monotonic() + wait
     while True:
-        cursor = await connection.execute(_SQL["try_lock"], {"key": _LOCK_KEY})
+        cursor = await connection.execute(_SQL[statement], {"key": key})
         row = await cursor.fetchone()
         if row and row[0]:
             return
@@ -107,9 +143,9 @@ async def _take_lock(connection: AsyncConnection, wait: float) -> None:
         await asyncio.sleep(0.05)
 
 
-async def _apply_langgraph(connection: AsyncConnection) -> list[str]:
+async def _apply_langgraph(connection: AsyncConnection, schema: Schema) -> list[str]:
     """Run the official savers' own migrations on this connection, after removing half-built indexes."""
-    cursor = await connection.execute(_SQL["invalid_indexes"])
+    cursor = await connection.execute(_SQL["invalid_indexes"], {"schema": schema.name})
     for (statement,) in await cursor.fetchall():
         logger.warning("migrate.invalid_index", extra={"statement": statement})
         await connection.execute(statement.encode())

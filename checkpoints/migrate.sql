@@ -4,19 +4,23 @@
 -- True for one session at a time; never waits.
 select pg_try_advisory_lock(%(key)s)
 
+-- name: try_lock_for_transaction
+-- The same lock until the transaction ends, for where a session is not one's own.
+select pg_try_advisory_xact_lock(%(key)s)
+
 -- name: unlock
 -- Hands the lock on at once instead of at the session's end.
 select pg_advisory_unlock(%(key)s)
 
 -- name: invalid_indexes
 -- A CREATE INDEX CONCURRENTLY that was cut short leaves an invalid index that IF NOT EXISTS would keep.
-select format('drop index concurrently if exists %I.%I', n.nspname, c.relname)
+select format('drop index concurrently if exists %%I.%%I', n.nspname, c.relname)
 from pg_index i
 join pg_class c on c.oid = i.indexrelid
 join pg_class t on t.oid = i.indrelid
 join pg_namespace n on n.oid = c.relnamespace
 where not i.indisvalid
-  and n.nspname = current_schema()
+  and n.nspname = %(schema)s
   and t.relname in ('checkpoints', 'checkpoint_blobs', 'checkpoint_writes', 'store', 'store_vectors', 'runs')
 
 -- name: checkpoint_versions_exist

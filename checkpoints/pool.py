@@ -2,17 +2,23 @@
 
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from select import POLLIN, poll
 from time import monotonic
 from typing import Any, Protocol
 from weakref import WeakKeyDictionary
 
 from psycopg import AsyncConnection, Error
-from psycopg.rows import TupleRow
+from psycopg.rows import TupleRow, tuple_row
 from psycopg_pool import AsyncConnectionPool
 
+from threadline.checkpoints.connections import SchemaConnection, bind_connections
+from threadline.checkpoints.schema import DEFAULT_SCHEMA, Schema
+from threadline.checkpoints.statements import load_statements
+
 Pool = AsyncConnectionPool[AsyncConnection[TupleRow]]
+
+_SQL = load_statements("threadline.checkpoints", "schema.sql")
 
 
 class Connections(Protocol):
@@ -25,6 +31,7 @@ class Connections(Protocol):
 IDLE_SECONDS = 20.0  # after which a connection has to prove that it lives
 # The library doubles the pause between attempts to connect, without end: an outage would last twice as long.
 RECONNECT_SECONDS = 1.0
+MOST_WAITING = 10_000  # callers that wait for a connection at once; who comes then is refused as by a timeout
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +40,8 @@ class Database:
 
     `conninfo` is a libpq URL or key/value string. With `pooler` the URL leads to a transaction pooler
     (PgBouncer and the like): nothing is prepared and no session state is used on it; `direct_conninfo`
-    is then the way around it for LISTEN and migrations, if there is one.
+    is then the way around it for LISTEN and migrations, if there is one. All tables are in `schema_name`, whatever
+    `search_path` a connection has.
     """
 
     conninfo: str
@@ -41,6 +49,19 @@ class Database:
     direct_conninfo: str | None = None
     pool_size: int = 16
     acquire_timeout: float = 30.0  # seconds a caller waits for a free connection
+    schema_name: str = DEFAULT_SCHEMA
+    schema: Schema = field(init=False, repr=False, compare=False)
+    connection_class: type[SchemaConnection[TupleRow]] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        schema = Schema(self.schema_name)
+        object.__setattr__(self, "schema", schema)
+        object.__setattr__(self, "connection_class", bind_connections(schema))
+
+    @property
+    def has_sessions(self) -> bool:
+        """Whether some connection keeps its session: the pooler's don't, the one past it does."""
+        return not self.pooler or self.direct_conninfo is not None
 
     def connection_arguments(self, name: str) -> dict[str, Any]:
         """Return psycopg's keyword arguments; `name` shows in pg_stat_activity as `threadline/<name>`."""
@@ -63,7 +84,15 @@ class Database:
         arguments = self.connection_arguments(name)
         if direct and self.direct_conninfo:
             arguments["prepare_threshold"] = 3
-        return await AsyncConnection.connect(conninfo, **arguments)
+        return await self.connection_class.connect(conninfo, **arguments)
+
+    async def locate_extensions(self, connection: AsyncConnection[Any]) -> None:
+        """Find out in which schema the extension `vector` is, or is to be: it is there once for all of a database."""
+        cursor = await connection.cursor(row_factory=tuple_row).execute(
+            _SQL["extensions"], {"schema": self.schema_name}
+        )
+        (place,) = await cursor.fetchone() or (DEFAULT_SCHEMA,)
+        self.schema.place_extensions(place)
 
 
 class CheckedPool(AsyncConnectionPool[AsyncConnection[TupleRow]]):
@@ -116,10 +145,12 @@ async def open_pool(database: Database, name: str) -> AsyncIterator[Pool]:
     """
     pool = CheckedPool(
         database.conninfo,
+        connection_class=database.connection_class,
         kwargs=database.connection_arguments(name),
         min_size=1,
         max_size=database.pool_size,
         timeout=database.acquire_timeout,
+        max_waiting=MOST_WAITING,
         max_idle=300.0,
         max_lifetime=1800.0,
         reconnect_timeout=RECONNECT_SECONDS,
@@ -129,6 +160,8 @@ async def open_pool(database: Database, name: str) -> AsyncIterator[Pool]:
     )
     await pool.open(wait=True, timeout=30.0)
     try:
+        async with pool.connection() as connection:
+            await database.locate_extensions(connection)
         yield pool
     finally:
         await pool.close()

@@ -2,7 +2,8 @@
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import orjson
@@ -29,10 +30,12 @@ def encode_checkpoint(
     checkpoint: Checkpoint,
     metadata: CheckpointMetadata,
     new_versions: ChannelVersions,
+    stamp: Mapping[str, str] = MappingProxyType({}),
 ) -> tuple[CheckpointRow, list[BlobRow]]:
     """Return the checkpoint's row and the rows of its values that are new.
 
-    Raises TypeError, or whatever the value's own code raises, for a value without a msgpack form.
+    `stamp` is added to the metadata. Raises TypeError, or whatever the value's own code raises, for a value without a
+    msgpack form.
     """
     configurable = config["configurable"]
     ns = configurable.get("checkpoint_ns", "")
@@ -47,7 +50,7 @@ def encode_checkpoint(
         checkpoint["id"],
         configurable.get("checkpoint_id"),
         dump_json({**checkpoint, "channel_values": inline}),
-        dump_json(_shown_metadata(config, metadata)),
+        dump_json({**_shown_metadata(config, metadata), **stamp}),
     )
     return row, blobs
 

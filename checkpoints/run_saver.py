@@ -23,6 +23,7 @@ from langgraph.checkpoint.serde.types import ERROR, INTERRUPT, RESUME
 from psycopg import InterfaceError, OperationalError
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
+from threadline.checkpoints.arrivals import Arrivals
 from threadline.checkpoints.buffer import BlobRow, CheckpointRow, Entry, FencedOut, RunBuffer
 from threadline.checkpoints.clock import raise_checkpoint_floor
 from threadline.checkpoints.held_events import HeldEvents
@@ -75,10 +76,25 @@ class RunSaver(ThreadSaver):
         self.held = HeldEvents(buffer)
         self._written: set[tuple[str, str]] = set()
         self._loaded: set[tuple[str, str]] = set()  # checkpoints of earlier runs that got no write of ours yet
+        self._arrivals = Arrivals()
         self._namespaces: set[str] = set()
         self._results: set[str] = set()
+        self._start: tuple[str | None, CheckpointTuple | None] | None = None  # read ahead, until the graph asks for it
+        self.on_subgraph: Callable[[str, CheckpointTuple], None] = lambda ns, found: None
         self.on_writes: Callable[[str, str, bool], None] = lambda ns, task_id, taken: None
         self.on_checkpoint: Callable[[Entry, CheckpointRow], None] = lambda entry, row: None
+
+    async def reached(self, ns: str, checkpoint_id: str) -> None:
+        """Wait until that checkpoint is committed, so that whoever starts from it can be started from it again.
+
+        LangGraph starts a run's first tasks without waiting for the checkpoint of its input. Raises what saving it
+        raises.
+        """
+        key = (ns, checkpoint_id)
+        if key not in self._written:
+            await self._arrivals.expect(key)
+        if self.last is not None:
+            await self._buffer.committed(self.last)
 
     # What the recorder of the run's events asks and says.
 
@@ -99,6 +115,17 @@ class RunSaver(ThreadSaver):
         hidden = hide(shown, self._secrets)
         return error if hidden == shown else RuntimeError(hidden)
 
+    # What the run does before LangGraph.
+
+    async def read_start(self, config: RunnableConfig) -> CheckpointTuple | None:
+        """Return the checkpoint that the graph will start from; its own reading of it then costs nothing."""
+        self._start = None
+        if self._fresh:
+            return None
+        found = await self.aget_tuple(config)
+        self._start = (get_checkpoint_id(config), found)
+        return found
+
     # What LangGraph calls.
 
     async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
@@ -110,12 +137,16 @@ class RunSaver(ThreadSaver):
         seen = ns in self._namespaces
         self._namespaces.add(ns)
         addressed = get_checkpoint_id(config)
+        if ns == "" and self._start is not None:
+            (wanted, start), self._start = self._start, None
+            if wanted == addressed:
+                return start
         if self._fresh and not addressed and not (seen and any(key[0] == ns for key in self._written)):
             return None
         if self.last is not None:
             await self._buffer.committed(self.last)
         read = super().aget_tuple
-        found = await _read_patiently(lambda: read(config))
+        found = await patiently(lambda: read(config))
         if ns == "" and self._floor is None and not self._fresh:
             self._floor = await self._find_floor(found, addressed)
         if found is None:
@@ -125,12 +156,14 @@ class RunSaver(ThreadSaver):
             self._written.add(key)
             self._loaded.add(key)
             self._results.update(task for task, channel, _ in found.pending_writes or () if channel not in _NO_RESULTS)
+        if ns:
+            self.on_subgraph(ns, found)
         return _without_answer(found) if self._answered else found
 
     async def _find_floor(self, found: CheckpointTuple | None, addressed: str | None) -> str:
         latest = found.checkpoint["id"] if found and not addressed else None
         if latest is None:
-            latest = await _read_patiently(lambda: self.latest_checkpoint_id(self._thread_id))
+            latest = await patiently(lambda: self.latest_checkpoint_id(self._thread_id))
         if latest:
             raise_checkpoint_floor(latest)
         return latest or ""
@@ -140,7 +173,7 @@ class RunSaver(ThreadSaver):
     ) -> Mapping[str, DeltaChannelHistory]:
         """Read what a delta channel is rebuilt from."""
         read = super().aget_delta_channel_history
-        return await _read_patiently(lambda: read(config=config, channels=channels))
+        return await patiently(lambda: read(config=config, channels=channels))
 
     def aput_writes(
         self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = ""
@@ -192,15 +225,16 @@ class RunSaver(ThreadSaver):
         try:
             if ns == "" and self._floor and checkpoint["id"] < self._floor:
                 raise ValueError(f"checkpoint {checkpoint['id']} is older than the thread's latest, {self._floor}")
-            row, blobs = encode_checkpoint(self.serde, config, checkpoint, metadata, new_versions)
+            row, blobs = encode_checkpoint(self.serde, config, checkpoint, metadata, new_versions, self.stamp)
             recent = self._recent.setdefault(ns, deque(maxlen=AHEAD))
             if self._lags and len(recent) == AHEAD:
                 await self._caught_up(recent[0], row, blobs)
             recent.append(entry := self._add_checkpoint(row, blobs))
             if not self._lags:
                 await self._buffer.committed(entry)
-        except BaseException:
+        except BaseException as error:
             self.held.fail(ns)
+            self._arrivals.announce((ns, checkpoint["id"]), error)
             raise
         return {"configurable": {"thread_id": self._thread_id, "checkpoint_ns": ns, "checkpoint_id": checkpoint["id"]}}
 
@@ -229,6 +263,7 @@ class RunSaver(ThreadSaver):
         else:
             self._buffer.release(entry, entry.size - size)
         self._written.add((row.ns, row.id))
+        self._arrivals.announce((row.ns, row.id))
         return entry
 
 
@@ -236,11 +271,11 @@ class RunSaver(ThreadSaver):
 setattr(RunSaver.aput_writes, "__signature__", signature(RunSaver.aput_writes))  # noqa: B010  # mypy knows no such attribute
 
 
-async def _read_patiently(read: Callable[[], Awaitable[T]]) -> T:
-    """Read, again and again while the database is away: a run in execution waits for it rather than fail."""
+async def patiently(ask: Callable[[], Awaitable[T]]) -> T:
+    """Ask, again and again while the database is away: a run in execution waits for it rather than fail."""
     while True:
         try:
-            return await read()
+            return await ask()
         except (OperationalError, InterfaceError, PoolTimeout, OSError) as error:
             logger.warning("saver.retry", extra={"error": repr(error)})
             await asyncio.sleep(RETRY_SECONDS)

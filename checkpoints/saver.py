@@ -5,8 +5,9 @@ the official saver and on what its constructor sets: pinned, and covered by the 
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from types import MappingProxyType
 from typing import Any
 
 from langchain_core.runnables import RunnableConfig
@@ -29,7 +30,7 @@ class ThreadSaver(AsyncPostgresSaver):
     """LangGraph's Postgres saver with pool size as its concurrency, plus copy_thread and delete_for_runs.
 
     Takes a pool, or one connection to work inside the caller's transaction. Its writes are not fenced: use
-    it where no run can be active, or while the thread's head is held.
+    it where no run can be active, or while the thread's head is held. `stamp` goes into the metadata of what it saves.
     """
 
     SELECT_SQL = _SQL["select_checkpoints"] + " "
@@ -40,6 +41,7 @@ class ThreadSaver(AsyncPostgresSaver):
         *,
         serde: SerializerProtocol | None = None,
         pooler: bool = False,
+        stamp: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         # One is made for every run, and the official constructor asks libpq and typing.Protocol each time: 25 us.
         # What it sets is set here; a test compares the two.
@@ -49,6 +51,7 @@ class ThreadSaver(AsyncPostgresSaver):
         self.lock = asyncio.Lock()
         self.loop = asyncio.get_running_loop()
         self.supports_pipeline = _HAS_PIPELINE and not pooler
+        self.stamp = stamp
 
     @asynccontextmanager
     async def _cursor(self, *, pipeline: bool = False) -> AsyncIterator[AsyncCursor[DictRow]]:
@@ -85,7 +88,7 @@ class ThreadSaver(AsyncPostgresSaver):
     ) -> RunnableConfig:
         """Save a checkpoint as the official saver does, except that text `jsonb` cannot hold becomes a blob."""
         thread_id = config["configurable"]["thread_id"]
-        row, blobs = encode_checkpoint(self.serde, config, checkpoint, metadata, new_versions)
+        row, blobs = encode_checkpoint(self.serde, config, checkpoint, metadata, new_versions, self.stamp)
         async with self._cursor(pipeline=True) as cursor:
             if blobs:
                 await cursor.executemany(self.UPSERT_CHECKPOINT_BLOBS_SQL, [(thread_id, *blob) for blob in blobs])

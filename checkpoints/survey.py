@@ -64,18 +64,18 @@ class Survey:
         )
 
 
-async def survey(connection: AsyncConnection, allowed: Iterable[tuple[str, ...]]) -> Survey:
-    """Look at the database; `allowed` are the (module, name) of the classes that the graphs declare.
+async def survey(connection: AsyncConnection, schema: str, allowed: Iterable[tuple[str, ...]]) -> Survey:
+    """Look at one schema of the database; `allowed` are the (module, name) of the classes that the graphs declare.
 
     Raises psycopg.Error.
     """
     await connection.set_read_only(True)
     version, encoding = await _row(connection, "version")
     tables: dict[str, dict[str, str]] = {}
-    cursor = await connection.execute(_SQL["columns"])
+    cursor = await connection.execute(_SQL["columns"], {"schema": schema})
     for table, column, kind in await cursor.fetchall():
         tables.setdefault(table, {})[column] = kind
-    (may_create,) = await _row(connection, "may_create")
+    (may_create,) = await _row(connection, "may_create", {"schema": schema})
     found = Survey(version, encoding, tables, may_create, "threadline_migrations" in tables)
     if not found.is_of_the_saver:
         return found
@@ -110,8 +110,10 @@ async def _survey_checkpoints(connection: AsyncConnection, found: Survey, allowe
     )
 
 
-async def _row(connection: AsyncConnection, statement: str) -> tuple[Any, ...]:
-    cursor = await connection.execute(_SQL[statement])
+async def _row(
+    connection: AsyncConnection, statement: str, parameters: Mapping[str, Any] | None = None
+) -> tuple[Any, ...]:
+    cursor = await connection.execute(_SQL[statement], parameters)
     row = await cursor.fetchone()
     assert row is not None
     return row

@@ -8,11 +8,14 @@ select current_setting('server_version_num')::integer, current_setting('server_e
 -- The columns of the tables in the schema that is in use, with their types.
 select table_name::text, column_name::text, data_type::text
 from information_schema.columns
-where table_schema = current_schema()
+where table_schema = %(schema)s
 
 -- name: may_create
 -- Whether the account may create what `threadline migrate` creates.
-select has_schema_privilege(current_schema(), 'create')
+select coalesce(
+    (select has_schema_privilege(oid, 'create') from pg_namespace where nspname = %(schema)s),
+    has_database_privilege(current_database(), 'create')
+)
 
 -- name: checkpoint_version
 -- How far LangGraph's saver was set up.

@@ -16,6 +16,12 @@ def add_adopt_arguments(parser: ArgumentParser) -> None:
     )
 
 
+def add_doctor_arguments(parser: ArgumentParser) -> None:
+    """What is looked at, and in which form it is told."""
+    parser.add_argument("--threads", action="store_true", help="list the threads that this code would strand instead")
+    parser.add_argument("--json", action="store_true", help="with --threads: all of them, a JSON object in each line")
+
+
 def add_replay_arguments(parser: ArgumentParser) -> None:
     """Which run is played, and how fast."""
     parser.add_argument("run", metavar="RUN", type=UUID, help="the id of the run")

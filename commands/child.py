@@ -8,8 +8,7 @@ from typing import NoReturn
 from psycopg import OperationalError
 
 from threadline.checkpoints.migrate import MigrationError
-from threadline.checkpoints.pool import Database
-from threadline.commands.databases import configured_database
+from threadline.commands.databases import configured_database, embedded_database
 from threadline.commands.example import example_input
 from threadline.commands.exits import CommandFailed, ExitCode
 from threadline.commands.link import Orders, ParentLink, Report
@@ -27,7 +26,7 @@ def run_child(settings: Settings, configuration: Configuration, orders: Orders, 
     parent.watch(_leave)
     database = configured_database(settings.database)
     if database is None or orders.conninfo is not None:
-        database = Database(orders.conninfo or "", pool_size=settings.database.pool_size)
+        database = embedded_database(orders.conninfo or "", settings.database)
     # `serve` has seen the database; one that is away by now comes back, and giving up would only be another start.
     duties = Duties(executes=True, listener=socket(fileno=orders.listener), patience=None)
 

@@ -56,7 +56,13 @@ def configured_database(settings: DatabaseSettings) -> Database | None:
         pooler=settings.pooler,
         direct_conninfo=settings.direct_url.get_secret_value() if settings.direct_url else None,
         pool_size=settings.pool_size,
+        schema_name=settings.schema_name,
     )
+
+
+def embedded_database(dsn: str, settings: DatabaseSettings) -> Database:
+    """Return the database of the embedded server at `dsn`."""
+    return Database(dsn, pool_size=settings.pool_size, schema_name=settings.schema_name)
 
 
 async def await_database(database: Database, patience: timedelta | None = PATIENCE) -> None:
@@ -105,7 +111,7 @@ async def own_database(settings: DatabaseSettings, processes: int = 1) -> AsyncI
     options = {"max_connections": str(connections)}
     try:
         async with run_server(settings.data_dir, bindir=settings.bindir, options=options) as server:
-            yield OpenDatabase(Database(server.dsn, pool_size=settings.pool_size), _describe_own(server), server)
+            yield OpenDatabase(embedded_database(server.dsn, settings), _describe_own(server), server)
     except EmbeddedServerError as error:
         raise CommandFailed(str(error)) from error
 
@@ -138,7 +144,7 @@ def _running_database(settings: DatabaseSettings) -> Database | None:
         dsn = attach(settings.data_dir)
     except EmbeddedServerError as error:
         raise CommandFailed(str(error)) from error
-    return Database(dsn, pool_size=settings.pool_size) if dsn else None
+    return embedded_database(dsn, settings) if dsn else None
 
 
 def _describe_own(server: "EmbeddedServer") -> str:

@@ -14,14 +14,16 @@ import psycopg
 
 from threadline.checkpoints.pool import Database
 from threadline.checkpoints.survey import Survey, survey
-from threadline.commands.databases import describe
-from threadline.commands.exits import CommandFailed
+from threadline.commands.databases import configured_database, describe
+from threadline.commands.exits import CommandFailed, ExitCode
+from threadline.commands.stranded import examine_threads
 from threadline.graphs.configuration import Configuration, refuse_unsafe
 from threadline.graphs.door import open_door
 from threadline.graphs.errors import ConfigurationError
 from threadline.graphs.registry import Registry
 from threadline.graphs.storage import read_storage
 from threadline.graphs.webhooks import webhook_rules
+from threadline.settings import Settings, variables_for_program
 
 OLDEST_POSTGRES = 150_000
 NEWEST_SAVER = 9  # the saver's last migration that is known to change nothing we rely on
@@ -48,6 +50,16 @@ class Finding:
     verdict: Verdict
     subject: str
     text: str
+
+
+def diagnose(settings: Settings, configuration: Configuration, *, threads: bool, as_json: bool) -> None:
+    """Look at the project and the configured database, or at its `threads`. Raises CommandFailed."""
+    if threads:
+        examine_threads(settings, configuration, as_json=as_json)
+    elif as_json:
+        raise CommandFailed("--json goes with --threads", ExitCode.MISUSED)
+    else:
+        examine(configuration, configured_database(settings.database), variables_for_program({}))
 
 
 def examine(configuration: Configuration, database: Database | None, variables: Mapping[str, str]) -> None:
@@ -113,7 +125,7 @@ async def _examine_database(registry: Registry, database: Database) -> list[Find
     }
     try:
         async with await database.connect("doctor", direct=True) as connection:
-            found = await survey(connection, allowed)
+            found = await survey(connection, database.schema_name, allowed)
     except psycopg.Error as error:
         return [Finding(Verdict.FAILS, describe(database), " ".join(str(error).split()))]
     return [*_judge_server(found, describe(database)), *_judge_tables(found), *_judge_values(found)]

@@ -7,6 +7,7 @@ Importing the graphs it names is left to `registry`; what the run-time sections 
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from enum import StrEnum
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -23,15 +24,29 @@ RUNTIME_SECTIONS = frozenset(
 )
 
 
+class OnVersionChange(StrEnum):
+    """What a run does on a thread whose past is of another topology of its graph."""
+
+    LATEST = "latest"
+    PINNED = "pinned"
+    MIGRATE = "migrate"
+
+
 @dataclass(frozen=True, slots=True)
 class GraphSource:
-    """Where a graph comes from: a variable in a file (`file`) or in an importable module (`module`)."""
+    """Where a graph comes from: a variable in a file (`file`) or in an importable module (`module`).
+
+    `migrate` is where the function comes from that moves old threads over, and there is one if `on_version_change`
+    says so.
+    """
 
     graph_id: str
     variable: str
     file: Path | None = None
     module: str | None = None
     description: str | None = None
+    on_version_change: OnVersionChange = OnVersionChange.LATEST
+    migrate: "GraphSource | None" = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,17 +128,29 @@ def _graph(path: Path, graph_id: str, entry: object) -> GraphSource:
         raise ConfigurationError(path, key, "a graph needs a name")
     if _is_uuid(graph_id):
         raise ConfigurationError(path, key, "a UUID would be taken for an assistant's id; choose another name")
-    location, description = entry, None
-    if isinstance(entry, dict):
-        location, description = entry.get("path"), entry.get("description")
-        key += ".path"
+    given = entry if isinstance(entry, dict) else {"path": entry}
+    description, location = given.get("description"), given.get("path")
     if description is not None and not isinstance(description, str):
-        raise ConfigurationError(path, f"graphs.{graph_id}.description", "must be a string")
+        raise ConfigurationError(path, f"{key}.description", "must be a string")
     if not isinstance(location, str):
         raise ConfigurationError(
-            path, key, 'must be "./file.py:variable" or {"path": "./file.py:variable", "description": "..."}'
+            path,
+            f"{key}.path" if isinstance(entry, dict) else key,
+            'must be "./file.py:variable" or {"path": "./file.py:variable", "description": "..."}',
         )
-    return replace(read_source(path, key, location), graph_id=graph_id, description=description)
+    source = read_source(path, f"{key}.path" if isinstance(entry, dict) else key, location)
+    change, migrate = _on_version_change(Section(path, key, given), graph_id)
+    return replace(source, graph_id=graph_id, description=description, on_version_change=change, migrate=migrate)
+
+
+def _on_version_change(given: Section, graph_id: str) -> tuple[OnVersionChange, GraphSource | None]:
+    change = OnVersionChange(given.choice("on_version_change", [str(each) for each in OnVersionChange]))
+    location = given.text("migrate")
+    if (change is OnVersionChange.MIGRATE) != (location is not None):
+        raise given.wrong("migrate", 'names a function as "./file.py:function", if `on_version_change` is "migrate"')
+    if location is None:
+        return change, None
+    return change, replace(read_source(given.path, f"{given.key}.migrate", location), graph_id=graph_id)
 
 
 def read_source(path: Path, key: str, location: str) -> GraphSource:

@@ -41,6 +41,8 @@ KEYS: Mapping[str, Key] = {
     "graphs.*": _USED,
     "graphs.*.path": _USED,
     "graphs.*.description": _USED,
+    "graphs.*.on_version_change": _USED,
+    "graphs.*.migrate": _USED,
     "env": _FREE,
     "dependencies": _USED,
     "store": _USED,

@@ -5,8 +5,10 @@ Running the copy is left to `runs`. A graph that cannot be imported stands aside
 
 import copy
 import logging
-from collections.abc import AsyncIterator, Mapping
+import sys
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -19,12 +21,13 @@ from langgraph_sdk.auth.types import BaseUser
 from langgraph_sdk.runtime import AccessContext
 
 from threadline.graphs.allowlist import Allowlist, schema_allowlist
-from threadline.graphs.configuration import Configuration, GraphSource
+from threadline.graphs.code import code_hash
+from threadline.graphs.configuration import Configuration, GraphSource, OnVersionChange
 from threadline.graphs.errors import GraphImportError, NotAGraph, UnknownGraph
 from threadline.graphs.factories import Call, Factory, Graph, as_graph, read_factory
 from threadline.graphs.identity import system_assistant_id
-from threadline.graphs.loading import load_variable, place_of, put_on_path
-from threadline.graphs.versions import graph_version
+from threadline.graphs.loading import PACKAGE_ROOT, load_variable, place_of, put_on_path
+from threadline.graphs.versions import Version, make_version
 
 __all__ = [
     "Graph",
@@ -39,6 +42,8 @@ __all__ = [
 logger = logging.getLogger("threadline.graphs")
 
 Saver = BaseCheckpointSaver[Any]
+# Takes a thread's old values and what has changed, and returns values, a Command with `update` and `goto`, or None.
+Migrate = Callable[[dict[str, Any], Mapping[str, Any]], Any]
 
 # LangGraph's name for a graph that was compiled without one.
 _UNNAMED = "LangGraph"
@@ -55,7 +60,9 @@ class Registry:
         self._configuration = configuration
         self._graphs: dict[str, Graph | Factory] = {}
         self._allowlists: dict[str, Allowlist] = {}
-        self._versions: dict[str, str] = {}
+        self._versions: dict[str, Version] = {}
+        self._codes: dict[str, str] = {}
+        self._migrations: dict[str, Migrate] = {}
         self._errors: dict[str, GraphImportError] = {}
         put_on_path([*configuration.folders, configuration.folder])
         for source in configuration.graphs.values():
@@ -114,12 +121,32 @@ class Registry:
         self._find(graph_id)
         return self._allowlists.get(graph_id, frozenset()) | self._configuration.allowed_classes
 
-    def version(self, graph_id: str) -> str | None:
-        """A fingerprint of the graph's nodes, edges and channels, the same in every process.
+    def version(self, graph_id: str) -> Version | None:
+        """What tells the graph here from others of its name, the same in every process with the same files.
 
         None for a graph that could not be imported, and for a factory's until it has made one.
         """
         return self._versions.get(graph_id)
+
+    @property
+    def versions(self) -> tuple[Version, ...]:
+        """Of all graphs that have one so far."""
+        return tuple(self._versions.values())
+
+    def stamp(self, graph_id: str) -> Mapping[str, str]:
+        """What the graph's checkpoints carry in their metadata; nothing as long as its version is not known."""
+        version = self._versions.get(graph_id)
+        return version.stamp if version else {}
+
+    def on_version_change(self, graph_id: str) -> OnVersionChange:
+        """What a run does on a thread of another topology. Raises UnknownGraph."""
+        if graph_id not in self._configuration.graphs:
+            raise UnknownGraph(graph_id, self.graph_ids)
+        return self._configuration.graphs[graph_id].on_version_change
+
+    def migration(self, graph_id: str) -> Migrate:
+        """The project's function that moves the graph's old threads over. Raises KeyError without one."""
+        return self._migrations[graph_id]
 
     def _find(self, graph_id: str) -> Graph | Factory:
         found = self._graphs.get(graph_id)
@@ -133,6 +160,9 @@ class Registry:
         folder = self._configuration.folder
         try:
             value = load_variable(source, folder)
+            self._codes[source.graph_id] = self._code_hash(source)
+            if source.migrate is not None:
+                self._add_migration(source.migrate)
             try:
                 self._add(source.graph_id, value)
             except Exception as error:  # whatever a foreign graph raises concerns that graph alone
@@ -147,19 +177,39 @@ class Registry:
         if isinstance(value, Pregel | StateGraph):
             graph = as_graph(graph_id, value)
             self._allowlists[graph_id] = schema_allowlist(graph)
-            self._versions[graph_id] = graph_version(graph)
+            self._note_version(graph_id, graph)
             self._graphs[graph_id] = graph
         elif callable(value):
             self._graphs[graph_id] = read_factory(graph_id, value)
         else:
             raise TypeError(f"{type(value).__name__} is neither a graph nor a function that makes one")
 
+    def _add_migration(self, source: GraphSource) -> None:
+        function = load_variable(source, self._configuration.folder)
+        if not callable(function):
+            file, line = place_of(source, function, self._configuration.folder)
+            raise GraphImportError(source.graph_id, file, line, f"`migrate` must name a function, not {function!r}")
+        self._migrations[source.graph_id] = function
+
+    def _code_hash(self, source: GraphSource) -> str:
+        """The fingerprint of the project's files that make the graph; of a graph that is installed, of its package."""
+        loaded = sys.modules.get(str(source.module))
+        file = source.file or Path(str(loaded.__file__ if loaded else None))
+        folders = [folder.resolve() for folder in (*self._configuration.folders, self._configuration.folder)]
+        if not any(file.is_relative_to(folder) for folder in folders):
+            depth = min(str(source.module).count("."), len(file.parents) - 1)
+            folders = [file.parents[depth]]
+        return code_hash(file, folders, package=("threadline", PACKAGE_ROOT))
+
+    def _note_version(self, graph_id: str, graph: Graph) -> None:
+        self._versions[graph_id] = make_version(graph_id, graph, self._codes[graph_id])
+
     @asynccontextmanager
     async def _make(self, factory: Factory, checkpointer: Saver | None, call: Call) -> AsyncIterator[Graph]:
         async with factory.open(call) as graph:
             known = self._allowlists.get(factory.graph_id, frozenset())
             self._allowlists[factory.graph_id] = known | schema_allowlist(graph)
-            self._versions[factory.graph_id] = graph_version(graph)
+            self._note_version(factory.graph_id, graph)
             yield _bind(graph, factory.graph_id, checkpointer, call.store)
 
 

@@ -21,12 +21,16 @@ from threadline.checkpoints.journal import FIRST_PAUSE, LOCK_TIMEOUT, LONGEST_PA
 from threadline.checkpoints.pool import Database
 from threadline.checkpoints.statements import load_statements, make_positional
 from threadline.runs.encoding import encode
-from threadline.runs.errors import RunError, ThreadBusy, ThreadHeld, ThreadNotFound
+from threadline.runs.errors import Overloaded, RunError, ThreadBusy, ThreadHeld, ThreadNotFound
 from threadline.runs.model import METADATA, Claim, JsonObject, LogRow, MultitaskStrategy, Run, RunRequest, RunStatus
 
 logger = logging.getLogger("threadline.admission")
 
 MAX_BATCH = 256
+# What may wait here while the database takes nothing, or is slow; what waits to be executed is in the database.
+MOST_ASKED = 5_000
+MOST_ASKED_SIZE = 64 * 1024 * 1024  # characters
+
 _SQL = load_statements("threadline.runs", "queue.sql")
 _ADMIT = make_positional(_SQL["admit"])
 
@@ -39,6 +43,11 @@ class _Asked:
     inherited: str
     answer: asyncio.Future[Run]
     claim: bool = False
+
+    @property
+    def size(self) -> int:
+        """About how many characters wait with it."""
+        return len(self.kwargs) + len(self.metadata) + len(self.inherited)
 
 
 class Executor(Protocol):
@@ -70,13 +79,14 @@ class Admission:
         self._executor = executor
         self._on_events = on_events
         self._asked: deque[_Asked] = deque()
+        self._asked_size = 0
         self._admitting: Sequence[_Asked] = ()
         self._wake = asyncio.Event()
 
     async def admit(self, request: RunRequest) -> Run:
         """Return when the run is committed.
 
-        Raises ThreadNotFound, ThreadBusy, ThreadHeld, and TypeError for kwargs that have no JSON form.
+        Raises ThreadNotFound, ThreadBusy, ThreadHeld, Overloaded, TypeError for kwargs.
         """
         answer: asyncio.Future[Run] = asyncio.get_running_loop().create_future()
         asked = _Asked(
@@ -86,7 +96,10 @@ class Admission:
             encode(request.inherited_metadata).decode(),
             answer,
         )
+        if self._asked and (len(self._asked) >= MOST_ASKED or self._asked_size + asked.size > MOST_ASKED_SIZE):
+            raise Overloaded(len(self._asked), retry_after=1)
         self._asked.append(asked)
+        self._asked_size += asked.size
         self._wake.set()
         return await asyncio.shield(answer)
 
@@ -122,6 +135,7 @@ class Admission:
             else:
                 batch[asked.request.thread_id] = asked
         self._asked.extendleft(reversed(later))
+        self._asked_size -= sum(asked.size for asked in batch.values())
         return list(batch.values())
 
     async def _admit(self, batch: Sequence[_Asked]) -> None:

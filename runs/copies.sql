@@ -118,6 +118,14 @@ with one as materialized (
         from one
         join run_base_writes w on w.thread_id = one.id
     ) b
+), effect as (
+    select count(*) as count, sum(
+        pg_column_size(e.thread_id) + pg_column_size(e.task_id) + pg_column_size(e.name)
+        + pg_column_size(e.checkpoint_ns) + pg_column_size(e.checkpoint_id) + pg_column_size(e.run_id)
+        + pg_column_size(e.type) + pg_column_size(e.blob) + pg_column_size(e.created_at)
+    ) as bytes
+    from one
+    join effects e on e.thread_id = one.id
 ), thread as (
     select sum(
         pg_column_size(h.thread_id) + pg_column_size(h.last_seq) + pg_column_size(h.epoch)
@@ -149,5 +157,6 @@ select
     (select json_build_object('count', coalesce(count, 0), 'bytes', coalesce(bytes, 0)) from event) as events,
     (select json_build_object('count', count, 'bytes', coalesce(bytes, 0)) from run) as runs,
     (select json_build_object('count', count, 'bytes', coalesce(bytes, 0)) from base) as rollback_writes,
+    (select json_build_object('count', count, 'bytes', coalesce(bytes, 0)) from effect) as effects,
     (select json_build_object('bytes', bytes) from thread) as thread
 from one

@@ -42,6 +42,7 @@ logger = logging.getLogger("threadline.endings")
 _QUEUE = load_statements("threadline.runs", "queue.sql")
 _LOG = load_statements("threadline.runs", "log.sql")
 _SQL = load_statements("threadline.runs", "endings.sql")
+_EFFECTS = load_statements("threadline.checkpoints", "effects.sql")
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +164,7 @@ class Endings:
         for name in ("drop_base_writes", "restore_base_writes"):
             await connection.execute(_SQL[name], {"thread_id": thread_id, "run_id": run_id})
         await connection.execute(_SQL["still_has_checkpoint"], {"thread_id": thread_id})
+        await connection.execute(_EFFECTS["forget_run"], {"thread_id": thread_id, "run_id": run_id})
 
     async def _read_state(
         self, connection: AsyncConnection[Any], thread_id: UUID, graph_id: str, outcome: Outcome

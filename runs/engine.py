@@ -4,8 +4,6 @@ What the process is for, and what happens when it fails, is decided by whoever o
 """
 
 import logging
-import os
-import socket
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -33,6 +31,7 @@ from threadline.runs.crons import Crons
 from threadline.runs.endings import Endings
 from threadline.runs.heads import Placed
 from threadline.runs.hints import Hint, Hints
+from threadline.runs.hosts import process_name
 from threadline.runs.idempotency import Keys
 from threadline.runs.item_store import ItemSettings, ItemStore
 from threadline.runs.items import Items
@@ -49,6 +48,7 @@ from threadline.runs.tails import Tails
 from threadline.runs.takeover import Takeover
 from threadline.runs.threads import Threads
 from threadline.runs.tracing import Tracing
+from threadline.runs.versions import Versions
 from threadline.runs.webhook_policy import WebhookPolicy
 from threadline.runs.webhooks import Webhooks, make_webhooks
 from threadline.runs.worker import Worker, WorkerLimits
@@ -125,7 +125,7 @@ async def open_engine(database: Database, registry: Registry, settings: EngineSe
         stack.push_async_callback(parts.tracing.close)
         await parts.assistants.sync_system()
         await parts.retention.set_default()
-        lease = hold_lease(database, pool, parts.process_id, _process_name(), settings.lease, settings.lease_renew)
+        lease = hold_lease(database, pool, parts.process_id, process_name(), settings.lease, settings.lease_renew)
         tasks = [await stack.enter_async_context(lease)]
         tasks += await stack.enter_async_context(parts.writer.running())
         tasks.append(await stack.enter_async_context(parts.admission.running()))
@@ -133,6 +133,7 @@ async def open_engine(database: Database, registry: Registry, settings: EngineSe
         stack.push_async_callback(parts.store.close)
         failures: list[BaseException] = []
         stack.push_async_callback(parts.worker.stop)
+        await stack.enter_async_context(parts.versions.registered())
         stack.enter_context(watch(tasks, failures))
         yield parts.engine()
         if failures:
@@ -156,6 +157,7 @@ class _Parts:
         self.writer = GroupWriter(database, self._take_commits, linger=settings.keep.stateless)
         self.assistants = Assistants(pool, registry)
         self.threads = Threads(pool, self._announce)
+        self.versions = Versions(pool, registry, self.process_id, executes=settings.executes)
         self.retention = make_retention(pool, settings.lifetimes, settings.keep, self._announce)
         self._endings = Endings(pool, registry, self._serializers, self._announce, settings.keep.stateless)
         self.worker = self._make_worker()
@@ -163,8 +165,8 @@ class _Parts:
         executor = self.worker if settings.executes else None
         self.admission = Admission(database, self.process_id, executor, lambda row: self.tails.publish([row]))
         self.webhooks = make_webhooks(pool, settings.webhooks, settings.signer, settings.poll)
-        policy, limit = settings.webhooks, settings.max_pending_runs
-        self.queue = Queue(pool, self.admission, self.hints, self.tails, max_pending=limit, webhook_policy=policy)
+        parts = (pool, self.admission, self.hints, self.tails, self.versions)
+        self.queue = Queue(*parts, max_pending=settings.max_pending_runs, webhook_policy=settings.webhooks)
         self.scheduler = Scheduler(pool, self.assistants, settings.poll, self.queue.check_limit, self._take_fired)
         self.queue.on_pending, self.queue.on_cancel = self.worker.wake, self.worker.look_for_cancels
 
@@ -172,7 +174,7 @@ class _Parts:
         settings = self._settings
         workshop = Workshop(
             process_id=self.process_id,
-            worker=_process_name(),
+            worker=process_name(),
             registry=self._registry,
             pool=self._pool,
             pooler=self._pooler,
@@ -181,6 +183,7 @@ class _Parts:
             serializers=self._serializers,
             endings=self._endings,
             tracing=self.tracing,
+            versions=self.versions,
             run_timeout=settings.run_timeout,
         )
         limits = WorkerLimits(settings.concurrency, settings.poll, settings.drain)
@@ -235,7 +238,8 @@ class _Parts:
         )
 
     def _open_saver(self, connections: Pool | AsyncConnection[Any], graph_id: str) -> BaseCheckpointSaver[Any]:
-        return ThreadSaver(connections, serde=self._serializers.of(graph_id), pooler=self._pooler)
+        serde, stamp = self._serializers.of(graph_id), self._registry.stamp(graph_id)
+        return ThreadSaver(connections, serde=serde, pooler=self._pooler, stamp=stamp)
 
     # What one part has to tell the others.
 
@@ -294,7 +298,3 @@ class _Parts:
         self.worker.wake()
         self.scheduler.wake()
         self.worker.look_for_cancels()
-
-
-def _process_name() -> str:
-    return f"{socket.gethostname()}/{os.getpid()}"

@@ -2,7 +2,8 @@
 
 RunError
   NotFound            ThreadNotFound  RunNotFound  AssistantNotFound  CheckpointNotFound
-  Conflict            ThreadBusy  ThreadExists  AssistantExists  AssistantOfSystem
+  Conflict            ThreadBusy  ThreadExists  AssistantExists  AssistantOfSystem  VersionPinned  PendingNodesGone
+  MigrationFailed     ends a run
   Invalid             UnknownGraph  NothingToCancel is a NotFound; InvalidState  InvalidItem
   Gone                CursorTrimmed  ThreadGone
   TooManyPending  ThreadHeld  EmbeddingFailed
@@ -69,6 +70,31 @@ class AssistantOfSystem(Conflict):
     """The assistant that a graph is reached by; the text says what cannot be done to it."""
 
 
+class VersionPinned(Conflict):
+    """The thread belongs to another version of its graph, which is to stay with it."""
+
+    def __init__(self, thread_id: UUID, change: str) -> None:
+        super().__init__(
+            f"Thread {thread_id} {change}. The graph is pinned: execute the run with that version, or update the "
+            "thread's state, which moves it to this one."
+        )
+
+
+class PendingNodesGone(Conflict):
+    """What the thread was about to do, the graph can do no more."""
+
+    def __init__(self, thread_id: UUID, gone: str, change: str) -> None:
+        super().__init__(
+            f"Thread {thread_id} waits for {gone}, which the graph no longer has; nothing was executed. It {change}. "
+            "Bring the node back, go on elsewhere with `command.goto` or by updating the thread's state, or give the "
+            "graph a `migrate` function."
+        )
+
+
+class MigrationFailed(RunError):
+    """The project's function could not move the thread over; the text says why."""
+
+
 class Invalid(RunError):
     """The request can never succeed as it is; the text says what instead."""
 
@@ -107,10 +133,20 @@ class CursorTrimmed(Gone):
         )
 
 
+class Overloaded(RunError):
+    """More is asked at this moment than can be taken."""
+
+    def __init__(self, waiting: int, retry_after: int) -> None:
+        self.retry_after = retry_after
+        super().__init__(
+            f"{waiting} runs wait to be accepted, more than the database takes. Try again in {retry_after} s."
+        )
+
+
 class TooManyPending(RunError):
     def __init__(self, limit: int, retry_after: int) -> None:
         self.retry_after = retry_after
-        super().__init__(f"{limit} runs are waiting already. Try again in {retry_after} s.")
+        super().__init__(f"As many runs are waiting as may ({limit}), or nearly. Try again in {retry_after} s.")
 
 
 class ThreadHeld(RunError):

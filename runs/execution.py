@@ -3,23 +3,26 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, nullcontext
+from contextlib import asynccontextmanager
 from typing import Any
 
-from langchain_core.runnables import RunnableConfig
 from langgraph.errors import GraphDrained
-from langgraph.runtime import RunControl, Runtime
+from langgraph.runtime import RunControl
 from psycopg import Error
 
 from threadline.checkpoints.buffer import CancelRequested, Entry, Fence, FencedOut, RunBuffer
+from threadline.checkpoints.effects import EffectJournal
 from threadline.checkpoints.run_saver import RunSaver
+from threadline.effects import journalling
+from threadline.runs.graph_call import call_graph
 from threadline.runs.invocation import PROTOCOL, Invocation, make_invocation
 from threadline.runs.model import CancelAction, Claim, JsonObject, RunStatus, StopReason, ThreadStatus
 from threadline.runs.outcome import INTERRUPT, Outcome, describe_error, without, write_entry
 from threadline.runs.past import Past
 from threadline.runs.recorder import Recorder
+from threadline.runs.resumption import WAIT_SECONDS, ServedElsewhere
 from threadline.runs.secrets import secrets_of, shown_kwargs
-from threadline.runs.supersteps import lags, pace
+from threadline.runs.supersteps import lags
 from threadline.runs.workshop import Workshop
 
 logger = logging.getLogger("threadline.runs")
@@ -41,6 +44,7 @@ class Execution:
         self._saver: RunSaver | None = None
         self._secrets = secrets_of(claim.run)
         self._ending = False
+        self.hand_back_delay = 0.0  # seconds until a run that was left to be handed back may be claimed again
 
     def stop(self, reason: StopReason, action: CancelAction = CancelAction.INTERRUPT) -> None:
         """Cancel the run's task. The first reason counts, except that a lost lease beats them all."""
@@ -88,6 +92,7 @@ class Execution:
             "process_id": self._workshop.process_id,
             "worker": self._workshop.worker,
             "graph_id": run.graph_id,
+            **self._workshop.registry.stamp(run.graph_id),
         }
 
     async def _await_outcome(self, buffer: RunBuffer) -> Outcome | None:
@@ -146,12 +151,13 @@ class Execution:
             invocation = make_invocation(self.claim, resumed=resumed)
             async with self._record(buffer, invocation, past) as (recorder, saver):
                 self._recorder, self._saver = recorder, saver
-                await self._call_graph(invocation, recorder, saver)
+                await call_graph(self._workshop, self.claim, invocation, recorder, saver, buffer, self._control)
             return _settle(recorder)
         except FencedOut:
             raise
-        except GraphDrained:
+        except (GraphDrained, ServedElsewhere) as error:
             self._reason = StopReason.SHUTDOWN
+            self.hand_back_delay = WAIT_SECONDS if isinstance(error, ServedElsewhere) else 0.0
             raise asyncio.CancelledError from None
         except Exception as error:  # whatever user code raises is the run's outcome
             logger.info("run.failed", exc_info=without(error, self._secrets), extra=self._facts())
@@ -200,36 +206,13 @@ class Execution:
             opening=self._opening(),
             on_overflow=lambda: self.stop(StopReason.BACKLOG),
         )
+        keeps = invocation.durability != "exit"
+        journal = EffectJournal(workshop.pool, saver, buffer.fence, keeps_checkpoints=keeps, on_fenced_out=self.lose)
         try:
-            yield recorder, saver
+            with journalling(journal):
+                yield recorder, saver
         finally:
             saver.held.drop()
-
-    async def _call_graph(self, invocation: Invocation, recorder: Recorder, saver: RunSaver) -> None:
-        workshop = self._workshop
-        config: Any = dict(invocation.config)
-        config["configurable"] = {
-            **config["configurable"],
-            "__pregel_stream": recorder.stream,
-            "__pregel_runtime": Runtime(store=workshop.store, stream_writer=recorder.write_custom),
-        }
-        options: dict[str, Any] = {"durability": pace(invocation.durability), "control": self._control}
-        for key in ("context", "interrupt_before", "interrupt_after"):
-            if (value := getattr(invocation, key)) is not None:
-                options[key] = value
-        async with workshop.registry.open_graph(
-            self.claim.run.graph_id,
-            checkpointer=saver,
-            store=workshop.store,
-            config=config,
-            context_kind="threads.create_run",
-            context=invocation.context,
-        ) as graph:
-            saver.serde = workshop.serializers.of(self.claim.run.graph_id)
-            with workshop.tracing.trace(self.claim.run, workshop.registry.version(self.claim.run.graph_id)) as trace:
-                config["callbacks"] = [*trace.callbacks, *recorder.callbacks]
-                with recorder.transcript or nullcontext():
-                    await _stream(graph, invocation, config, options, recorder)
 
     async def _finish(self, buffer: RunBuffer, outcome: Outcome) -> bool:
         """Commit the end. A cancel request that came in between is carried out instead."""
@@ -275,21 +258,6 @@ class Execution:
             graph_id=run.graph_id,
             protocol=PROTOCOL in (run.kwargs.get("stream_mode") or ()),
         )
-
-
-async def _stream(
-    graph: Any,  # its overloads tell literal arguments apart, ours come from the request
-    invocation: Invocation,
-    config: RunnableConfig,
-    options: JsonObject,
-    recorder: Recorder,
-) -> None:
-    if "events" in invocation.modes:
-        async for event in graph.astream_events(invocation.graph_input, config, version="v2", **options):
-            recorder.log_event("events", event)
-        return
-    async for _ in graph.astream(invocation.graph_input, config, stream_mode=[], **options):
-        pass  # every event is taken by the hook
 
 
 def _settle(recorder: Recorder) -> Outcome:

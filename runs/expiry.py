@@ -23,6 +23,7 @@ logger = logging.getLogger("threadline.expiry")
 _SQL = load_statements("threadline.runs", "expiry.sql")
 _RETENTION = load_statements("threadline.runs", "retention.sql")
 _SAVER = load_statements("threadline.checkpoints", "saver.sql")
+_EFFECTS = load_statements("threadline.checkpoints", "effects.sql")
 
 BATCH = 200  # runs whose events are looked for together
 CHECKPOINT_BATCH = 20  # runs whose checkpoints are
@@ -92,7 +93,12 @@ class Expiry:
             runs = await _take(connection, "find_checkpoints", before, CHECKPOINT_BATCH, at_rest=True)
             threads = sorted(set(runs.values()))
             removed = await prune_checkpoints(
-                connection, threads, keep=self.keep.latest_checkpoints, before=before, most=CHECKPOINTS
+                connection,
+                threads,
+                keep=self.keep.latest_checkpoints,
+                ends=self.keep.last_checkpoints,
+                before=before,
+                most=CHECKPOINTS,
             )
             if removed:
                 await connection.execute(_SQL["raise_epoch"], {"thread_ids": threads})
@@ -115,20 +121,24 @@ async def prune_checkpoints(
     thread_ids: Sequence[UUID],
     *,
     keep: int = 1,
+    ends: bool = False,
     before: datetime | None = None,
     most: int | None = None,
 ) -> int:
-    """Remove all but the newest `keep` checkpoints, and what was made since `before`; return how many went.
+    """Remove all but the newest `keep` checkpoints, those at the `ends` of runs, and those since `before`.
+
+    At `most` so many go; how many went is returned.
 
     Runs in the transaction that has taken the heads of these threads, none of which has a run in flight.
     """
     young_id = first_checkpoint_id(before) if before else None
-    limits = {"keep": keep, "before": before, "young_id": young_id, "most": most}
+    limits = {"keep": keep, "ends": ends, "before": before, "young_id": young_id, "most": most}
     cursor = await connection.execute(_RETENTION["prune_checkpoints"], {"thread_ids": thread_ids, **limits})
     (removed,) = await cursor.fetchone() or (0,)
     if removed:
         names = [str(thread_id) for thread_id in thread_ids]
         await connection.execute(_SAVER["delete_orphaned_blobs"], {"thread_id": names})
+        await connection.execute(_EFFECTS["forget_pruned"], {"thread_ids": thread_ids})
     return int(removed)
 
 

@@ -20,7 +20,7 @@ class Feed:
 
     A thread that is not there yet has no rows; clients listen before they start the first run. Who may listen is
     asked of the present caller, again when the thread turns up. Entering raises CursorTrimmed and what the rules
-    raise, reading also ThreadGone.
+    raise, reading also ThreadGone and CursorTrimmed.
     """
 
     def __init__(self, pool: Pool, tails: Tails, thread_id: UUID, after: int) -> None:

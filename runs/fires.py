@@ -3,6 +3,7 @@
 Acting on them is `scheduler`'s business.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
@@ -15,8 +16,10 @@ from threadline.checkpoints.pool import Pool
 from threadline.checkpoints.statements import load_statements
 from threadline.runs.callers import clear_cron
 from threadline.runs.crons import Cron
+from threadline.runs.errors import Conflict, NotFound
 from threadline.runs.heads import Placed
 from threadline.runs.identity import uuid7
+from threadline.runs.model import JsonObject
 
 FireStatus = Literal["pending", "fired", "skipped", "dead"]
 
@@ -67,18 +70,50 @@ class Result:
     ends_cron: bool = False
 
 
+class FireNotFound(NotFound):
+    def __init__(self, fire_id: UUID) -> None:
+        super().__init__(f"Fire '{fire_id}' of this cron not found")
+
+
+class FireHasRun(Conflict):
+    def __init__(self, fire_id: UUID) -> None:
+        super().__init__(f"Fire '{fire_id}' has its run: a moment of a cron is acted on once.")
+
+
 @dataclass(frozen=True, slots=True)
 class Fires:
-    """The moments of all crons of one database."""
+    """The moments of all crons of one database. `on_change` tells whoever acts on them that there is news."""
 
     pool: Pool
+    on_change: Callable[[], None]
 
     async def search(
         self, cron_id: UUID, *, status: FireStatus | None = None, limit: int = 10, offset: int = 0
     ) -> list[Fire]:
         """Return a cron's, the latest first; none where there is no such cron. Raises what the rules raise."""
         await clear_cron(self.pool, cron_id)
-        parameters = {"cron_id": cron_id, "status": status, "limit": limit, "offset": offset}
+        parameters = {"cron_id": cron_id, "fire_id": None, "status": status, "limit": limit, "offset": offset}
+        return await self._search(parameters)
+
+    async def retry(self, cron_id: UUID, fire_id: UUID) -> Fire:
+        """Let a moment without a run be tried again now, with all its attempts before it, and return it.
+
+        Raises FireNotFound, FireHasRun, and what the rules raise.
+        """
+        await clear_cron(self.pool, cron_id, "update")
+        wanted = {"cron_id": cron_id, "fire_id": fire_id, "status": None, "limit": 1, "offset": 0}
+        if not await self._search(wanted):
+            raise FireNotFound(fire_id)
+        async with self.pool.connection() as connection:
+            cursor = await connection.execute(_SQL["retry"], {"fire_id": fire_id})
+            if await cursor.fetchone() is None:
+                raise FireHasRun(fire_id)
+        self.on_change()
+        for fire in await self._search(wanted):
+            return fire
+        raise FireNotFound(fire_id)
+
+    async def _search(self, parameters: JsonObject) -> list[Fire]:
         async with self.pool.connection() as connection, connection.cursor(row_factory=class_row(Fire)) as cursor:
             await cursor.execute(_SQL["search"], parameters)
             return await cursor.fetchall()

@@ -39,9 +39,18 @@ where fire_id = %(fire_id)s
 -- A cron's fires, the latest moment first. A status that is null filters nothing.
 select fire_id, cron_id, scheduled_at, status, attempts, run_id, thread_id, error, due_at, created_at, settled_at
 from cron_fires
-where cron_id = %(cron_id)s and (%(status)s::text is null or status = %(status)s::text)
+where cron_id = %(cron_id)s and (%(fire_id)s::uuid is null or fire_id = %(fire_id)s::uuid)
+    and (%(status)s::text is null or status = %(status)s::text)
 order by scheduled_at desc
 limit %(limit)s offset %(offset)s
+
+-- name: retry
+-- It is to be tried again now, with all its attempts before it. Answers no row for one that has its run, which is
+-- decided on the row itself: whoever tries it locks it.
+update cron_fires
+set status = 'pending', attempts = 0, due_at = clock_timestamp(), settled_at = null
+where fire_id = %(fire_id)s and status <> 'fired'
+returning fire_id
 
 -- name: forget
 -- Some of what was settled longer ago than it is kept. Answers one row for each.

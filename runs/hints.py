@@ -12,13 +12,15 @@ from typing import Any
 from uuid import UUID
 
 import orjson
-from psycopg import AsyncConnection, Error
+from psycopg import AsyncConnection, Error, sql
 
 from threadline.checkpoints.pool import Database
 from threadline.checkpoints.statements import load_statements
 
 logger = logging.getLogger("threadline.hints")
 
+# Of threads or runs that wait to be named. Beyond it the others find them at their next poll.
+MOST_WAITING = 10_000
 THREADS_PER_HINT = 150  # a payload has at most 8,000 bytes
 _SQL = load_statements("threadline.runs", "hints.sql")
 _LEASE = load_statements("threadline.runs", "lease.sql")
@@ -59,8 +61,10 @@ class Hints:
         """Tell the other processes soon; several announcements become one."""
         if not self.listeners:
             return
-        self._pending.threads.update(threads)
-        self._pending.cancels.update(cancels)
+        if len(self._pending.threads) < MOST_WAITING:
+            self._pending.threads.update(threads)
+        if len(self._pending.cancels) < MOST_WAITING:
+            self._pending.cancels.update(cancels)
         self._pending.queue = self._pending.queue or queue
         self._pending.crons = self._pending.crons or crons
         self._wake.set()
@@ -68,6 +72,7 @@ class Hints:
     async def tell(self) -> None:
         """Send what was announced, for ever, on a connection whose commits wait for no disk."""
         connection: AsyncConnection[Any] | None = None
+        channel = self._database.schema.channel
         try:
             while True:
                 await self._wake.wait()
@@ -77,7 +82,7 @@ class Hints:
                     if connection is None or connection.broken:
                         connection = await self._database.connect("hints")
                     for payload in _payloads(self._process_id, pending):
-                        await connection.execute(_SQL["tell"], {"payload": payload})
+                        await connection.execute(_SQL["tell"], {"channel": channel, "payload": payload})
                 except (Error, OSError) as error:
                     # Lost hints cost a poll; there is nothing to repeat.
                     logger.debug("hints.lost", extra={"error": repr(error)})
@@ -91,12 +96,13 @@ class Hints:
 
         The connection holds this process's lock: to others its loss is a sign of our death.
         """
-        if self._database.pooler and not self._database.direct_conninfo:
+        if not self._database.has_sessions:
             return  # a transaction pooler cannot LISTEN: polling does it all
+        listen = sql.SQL(_SQL["listen"]).format(channel=sql.Identifier(self._database.schema.channel))
         while True:
             try:
                 async with await self._database.connect("listen", direct=True) as connection:
-                    await connection.execute(_SQL["listen"])
+                    await connection.execute(listen)
                     for statement in ("watch", "note_watched"):
                         await connection.execute(_LEASE[statement], {"process_id": self._process_id})
                     self._on_reconnect()

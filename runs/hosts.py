@@ -62,3 +62,8 @@ def _read_fields(pid: int) -> list[str] | None:
         return Path(f"/proc/{pid}/stat").read_text("ascii", "replace").rpartition(")")[2].split()
     except OSError:
         return None
+
+
+def process_name() -> str:
+    """Return what people call this process."""
+    return f"{socket.gethostname()}/{os.getpid()}"

@@ -43,7 +43,11 @@ class Interfaces:
 
     async def of(self, assistant: Assistant) -> Interface:
         """Return the interface of the assistant's graph. Raises UnknownGraph, and what a factory raises."""
-        key = (assistant.assistant_id, assistant.updated_at, self._registry.version(assistant.graph_id))
+        key = (
+            assistant.assistant_id,
+            assistant.updated_at,
+            self._registry.stamp(assistant.graph_id).get("topology_hash"),
+        )
         found = self._known.get(key) or await self._read(assistant)
         if key[-1] is not None:
             self._known[key] = found

@@ -32,10 +32,10 @@ async def hold_lease(
     The lease is taken before the block is entered. Leaving the block deregisters the process.
     """
     conninfo = database.direct_conninfo or database.conninfo
-    prepare = bool(database.direct_conninfo) or not database.pooler
     me = identify()
     who = (str(process_id), name, me.host, me.pid, me.birth)
-    orders = Orders(conninfo, prepare, *who, lease.total_seconds(), renew.total_seconds())
+    prepare, schema = database.has_sessions, database.schema_name
+    orders = Orders(conninfo, schema, prepare, *who, lease.total_seconds(), renew.total_seconds())
     async with pool.connection() as connection:
         await connection.execute(_SQL["renew"], orders.registration)
     task = asyncio.create_task(_keep(orders), name="lease")

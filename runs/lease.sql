@@ -30,7 +30,7 @@ with gone as (
     where process_id = %(process_id)s
     returning process_id
 )
-select pg_notify('threadline', json_build_object('p', process_id, 'd', true)::text) from gone
+select pg_notify(%(channel)s, json_build_object('p', process_id, 'd', true)::text) from gone
 
 -- name: watch
 -- On the connection that listens: held, shared with what is left of the connection before, for as long as that lives.

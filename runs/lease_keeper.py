@@ -21,6 +21,7 @@ from typing import Any
 import orjson
 import psycopg
 
+from threadline.checkpoints.schema import Schema
 from threadline.checkpoints.statements import load_statements
 
 _SQL = load_statements("threadline.runs", "lease.sql")
@@ -30,9 +31,10 @@ _STOPPED_STATES = "TtZX"  # stopped, traced, zombie, dead: proc_pid_stat(5), ps(
 
 @dataclass(frozen=True, slots=True)
 class Orders:
-    """What the parent says on the first line: where the database is, who the parent is, and durations in seconds."""
+    """What the parent says on the first line: where the tables are, who the parent is, and durations in seconds."""
 
     conninfo: str
+    schema: str
     prepare: bool
     process_id: str
     name: str
@@ -67,13 +69,14 @@ class Keeper:
 
     def __init__(self, orders: Orders) -> None:
         self._orders = orders
+        self._schema = Schema(orders.schema)
         self._connection: psycopg.Connection[Any] | None = None
 
     def renew(self) -> None:
         self._execute("renew", self._orders.registration)
 
     def expire(self) -> None:
-        self._execute("expire", {"process_id": self._orders.process_id})
+        self._execute("expire", {"process_id": self._orders.process_id, "channel": self._schema.channel})
 
     def _execute(self, name: str, parameters: dict[str, Any]) -> None:
         try:
@@ -86,7 +89,7 @@ class Keeper:
                     application_name="threadline/lease",
                     tcp_user_timeout=2000,
                 )
-            self._connection.execute(_SQL[name], parameters)
+            self._connection.execute(self._schema.qualify(_SQL[name]), parameters)
         except psycopg.Error as error:
             # The next tick tries again; if the lease lapses meanwhile, that is what a lease is for.
             _tell(str(error))

@@ -6,15 +6,21 @@
 select trimmed_seq, last_seq from thread_heads where thread_id = %(thread_id)s
 
 -- name: read_tails
--- For every thread asked for, up to `page` rows behind its cursor; `exists` is false for a thread that is gone.
-select s.ord, h.thread_id is not null as exists, e.first_seq, e.last_seq, e.run_id, e.contents, e.payload
+-- For every thread asked for, up to `page` rows behind its cursor, and no more behind `page_bytes` of payload; and where
+-- its log begins now, which is null for a thread that is gone.
+select s.ord, h.trimmed_seq, e.first_seq, e.last_seq, e.run_id, e.contents, e.payload
 from unnest(%(thread_id)b::uuid[], %(cursor)b::bigint[]) with ordinality as s (thread_id, cursor, ord)
 left join thread_heads h on h.thread_id = s.thread_id
 left join lateral (
-    select * from run_events e
-    where e.thread_id = s.thread_id and e.last_seq > s.cursor and h.thread_id is not null
-    order by e.last_seq
-    limit %(page)s
+    select * from (
+        select r.first_seq, r.last_seq, r.run_id, r.contents, r.payload,
+            sum(octet_length(r.payload)) over (order by r.last_seq) - octet_length(r.payload) as bytes_before
+        from run_events r
+        where r.thread_id = s.thread_id and r.last_seq > s.cursor and h.thread_id is not null
+        order by r.last_seq
+        limit %(page)s
+    ) page
+    where page.bytes_before < %(page_bytes)s
 ) e on true
 order by s.ord, e.last_seq
 

@@ -231,6 +231,7 @@ NODE_STARTED = ".node_started"
 NODE_FINISHED = ".node_finished"
 INPUT_REQUESTED = ".input_requested"
 STATE_UPDATED = ".state_updated"
+STATE_MIGRATED = ".state_migrated"
 RUN_ENDED = ".run_ended"
 
 # Events of the event-streaming protocol that are no view of another event; `|` and a namespace may follow.
@@ -247,6 +248,8 @@ PROTOCOL_MODES = ("values", "updates", "messages", "tools", "lifecycle", "custom
 # Sent to every client of the run, whatever modes it asked for.
 METADATA = "metadata"
 ERROR = "error"
+# By the keys of the run, the addresses at which users say what they think of it.
+FEEDBACK = "feedback"
 
 
 def merge_metadata(*layers: Mapping[str, Any]) -> JsonObject:

@@ -1,6 +1,7 @@
 """Owns runs as clients see them: created, read, listed, cancelled, deleted. Executing them is the worker's."""
 
 import asyncio
+import builtins
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -14,6 +15,7 @@ from threadline.checkpoints.statements import load_statements
 from threadline.runs.admission import Admission
 from threadline.runs.callers import clear_thread, current_caller
 from threadline.runs.errors import (
+    Invalid,
     NotFound,
     NothingToCancel,
     RunNotFound,
@@ -28,6 +30,7 @@ from threadline.runs.idempotency import Keyed
 from threadline.runs.model import CancelAction, MultitaskStrategy, Run, RunRequest, RunStatus
 from threadline.runs.permitted import permit_request
 from threadline.runs.tails import Tails
+from threadline.runs.versions import Versions
 from threadline.runs.webhook_policy import WebhookPolicy
 
 _SQL = load_statements("threadline.runs", "queue.sql")
@@ -43,6 +46,7 @@ class Queue:
         admission: Admission,
         hints: Hints,
         tails: Tails,
+        versions: Versions,
         *,
         max_pending: int,
         webhook_policy: WebhookPolicy | None = None,
@@ -51,6 +55,7 @@ class Queue:
         self._admission = admission
         self._hints = hints
         self._tails = tails
+        self._versions = versions
         self._max_pending = max_pending
         self._webhook_policy = webhook_policy or WebhookPolicy()
         self._pending = 0
@@ -63,12 +68,21 @@ class Queue:
     async def create(self, request: RunRequest) -> Run:
         """Accept a run; it is committed when this returns, and executed by some process sooner or later.
 
-        Raises ThreadNotFound, ThreadBusy (strategy reject), ThreadHeld, TooManyPending, RefusedWebhook, TypeError for
-        an input without a JSON form.
+        Raises ThreadNotFound, ThreadBusy (strategy reject), ThreadHeld, VersionPinned, TooManyPending, RefusedWebhook,
+        TypeError for an input without a JSON form.
         """
         await self._check([request])
+        return await self._accept(request)
+
+    async def create_all(self, requests: Sequence[RunRequest]) -> builtins.list[Run]:
+        """Accept these runs, in order; none of them where the limit has no room for all. Raises what `create` does."""
+        await self._check(requests)
+        return await asyncio.gather(*(self._accept(request) for request in requests))
+
+    async def _accept(self, request: RunRequest) -> Run:
         if (caller := current_caller()) is not None:
             request = await permit_request(self._pool, caller, request)
+        await self._versions.check(request)
         if request.create_thread:
             await _ensure_thread(self._pool, request.thread_id)
         try:
@@ -78,6 +92,7 @@ class Queue:
                 raise
             run = await self._place(request)
         if run.status is RunStatus.PENDING:
+            self._pending += 1
             self._announce_pending()
         else:
             self._hints.announce(threads=[run.thread_id])
@@ -100,6 +115,7 @@ class Queue:
             await _ensure_thread(transaction, request.thread_id)
         async with transaction.connection() as connection:
             placed = await place(connection, request)
+        self._pending += 1
         transaction.on_commit(lambda: self._tell_placed(placed))
         return placed.run
 
@@ -108,20 +124,26 @@ class Queue:
         self.on_pending()
 
     async def _check(self, requests: Sequence[RunRequest]) -> None:
-        await self.check_limit()
+        await self.check_limit(len(requests))
         for webhook in {request.webhook for request in requests}:
             if webhook is not None:
                 await self._webhook_policy.check(webhook)
 
-    async def check_limit(self) -> None:
-        """Raise TooManyPending when no more runs may wait."""
+    async def check_limit(self, runs: int = 1) -> None:
+        """Raise TooManyPending unless so many more runs may wait, and Invalid if so many never may.
+
+        Between two counts what this process adds is added here; what others add, or requests at the same moment, is
+        seen by the next one.
+        """
+        if runs > self._max_pending:
+            raise Invalid(f"{runs} runs at once are more than may ever wait ({self._max_pending}). Send fewer at once.")
         if monotonic() - self._counted_at > COUNT_EVERY and not self._counting.locked():
             async with self._counting, self._pool.connection() as connection:
                 cursor = await connection.execute(_SQL["count_pending"])
                 row = await cursor.fetchone()
                 self._pending = row[0] if row else 0
                 self._counted_at = monotonic()
-        if self._pending >= self._max_pending:
+        if self._pending + runs > self._max_pending:
             raise TooManyPending(self._max_pending, retry_after=1)
 
     async def _place(self, request: RunRequest) -> Run:

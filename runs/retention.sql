@@ -82,9 +82,9 @@ order by thread_id
 for no key update
 
 -- name: prune_checkpoints
--- What is kept: of each thread's root graph the newest `keep` checkpoints; of subgraphs the latest of each call that
--- those made, and the latest of those that keep a state of their own; all that was made since `young_id`, or by a run
--- that ended since `before`. A state in a DeltaChannel is the sum of what was written since its last snapshot: those
+-- What is kept: of each thread's root graph the newest `keep` checkpoints, with `ends` also the last of each run; of
+-- subgraphs the latest of each call that those made, and the latest of those that keep a state of their own; all that
+-- was made since `young_id`, or by a run that ended since `before`. A state in a DeltaChannel is the sum of what was written since its last snapshot: those
 -- ancestors stay, as does the parent that an old checkpoint has its pending sends with. The rest goes with its pending
 -- writes, the oldest first, up to `most` (null: all of it). Answers how many checkpoints went.
 with recursive named as materialized (
@@ -99,12 +99,15 @@ with recursive named as materialized (
         coalesce(c.metadata -> 'counters_since_delta_snapshot', '{}') not in ('{}', 'null')
             or c.metadata ? 'delta_writes_versioned' as is_sum,
         coalesce(c.checkpoint_id collate "C" >= %(young_id)s::text, false) or y.run_id is not null as is_young,
-        row_number() over (partition by c.thread_id, c.checkpoint_ns order by c.checkpoint_id desc) as place
+        row_number() over (partition by c.thread_id, c.checkpoint_ns order by c.checkpoint_id desc) as place,
+        %(ends)s and c.metadata ->> 'run_id' is distinct from lead(c.metadata ->> 'run_id') over (
+            partition by c.thread_id, c.checkpoint_ns order by c.checkpoint_id
+        ) as is_end
     from checkpoints c
     join named n using (thread_id)
     left join young_run y on y.thread_id = c.thread_id and y.run_id = c.metadata ->> 'run_id'
 ), root as materialized (
-    select * from found where checkpoint_ns = '' and (is_young or place <= %(keep)s)
+    select * from found where checkpoint_ns = '' and (is_young or is_end or place <= %(keep)s)
 ), last_of_call as materialized (
     select distinct on (thread_id, checkpoint_ns, root_id) *
     from found

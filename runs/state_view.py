@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+from threadline.checkpoints.pending import pending_nodes
 from threadline.runs.errors import Invalid
 from threadline.runs.metadata import refuse_unstorable
 from threadline.runs.model import JsonObject
@@ -78,17 +79,23 @@ def view_state(snapshot: StateSnapshot) -> JsonObject:
 def view_checkpoint(saved: CheckpointTuple | None, reason: str) -> JsonObject:
     """Return a checkpoint as a ThreadState without asking its graph, which is not there for `reason`.
 
-    What comes next only the graph knows: `next` and `tasks` are empty and `graph_error` says why.
+    What comes next and which questions are open is what the checkpoint says; `tasks`, which only the graph knows, are
+    empty, and `graph_error` says why.
     """
     if saved is None:
         return _state({}, None, None, None, None)
+    asked = [each for _, channel, value in saved.pending_writes or () if channel == "__interrupt__" for each in value]
     return _state(
         visible_values(saved.checkpoint["channel_values"]),
         saved.metadata,
         saved.checkpoint["ts"],
         view_config(saved.config),
         view_config(saved.parent_config),
-    ) | {"graph_error": reason}
+    ) | {
+        "next": list(pending_nodes(saved.checkpoint)),
+        "interrupts": view_interrupts(tuple(asked)),
+        "graph_error": reason,
+    }
 
 
 def visible_values(channels: Mapping[str, Any]) -> Any:

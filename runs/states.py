@@ -66,8 +66,8 @@ class States:
     there is something new.
 
     States are dicts of the wire's ThreadState that hold the graph's own values: `encode` makes them JSON. A
-    thread whose graph is gone, or failed to import, still has a state: what its checkpoint holds, with empty
-    `next` and `tasks`, and the reason in `graph_error`.
+    thread whose graph is gone, or failed to import, still has a state: what its checkpoint holds, without `tasks`,
+    and with the reason in `graph_error`.
     """
 
     def __init__(

@@ -5,7 +5,7 @@ from collections import OrderedDict, deque
 from dataclasses import dataclass, replace
 from uuid import UUID
 
-from threadline.runs.errors import ThreadGone
+from threadline.runs.errors import CursorTrimmed, ThreadGone
 from threadline.runs.model import LogRow
 
 LAG_BYTES = 1024 * 1024  # a reader that is this far behind loses its buffer and pages from the database
@@ -26,6 +26,7 @@ class Subscription:
         self._bytes = 0
         self._lagging = False
         self._gone = False
+        self._trimmed_seq: int | None = None
         self._news = asyncio.Event()
         self._on_behind = on_behind
 
@@ -33,9 +34,9 @@ class Subscription:
         """Return the rows that follow, at least one, or none if none came within `patience` seconds.
 
         A row may begin at or before the cursor the subscription was opened with: use `LogRow.events(after)`.
-        Raises ThreadGone when the thread was deleted.
+        Raises ThreadGone when the thread was deleted, and CursorTrimmed when what follows is no longer kept.
         """
-        if not self._rows and not self._gone:
+        if not self._rows and self._is_open:
             self._news.clear()
             if self._lagging:
                 self._lagging = False
@@ -45,8 +46,10 @@ class Subscription:
                     await self._news.wait()
             except TimeoutError:
                 return []
-        if self._gone and not self._rows:
+        if not self._rows and self._gone:
             raise ThreadGone(self.thread_id)
+        if not self._rows and self._trimmed_seq is not None:
+            raise CursorTrimmed(self.cursor, self._trimmed_seq)
         rows = list(self._rows)
         self._rows.clear()
         self._bytes = 0
@@ -83,10 +86,19 @@ class Subscription:
         self._gone = True
         self._news.set()
 
+    def trim(self, trimmed_seq: int) -> None:
+        """What follows the cursor was removed: the log begins behind that number now."""
+        self._trimmed_seq = trimmed_seq
+        self._news.set()
+
     @property
     def wants_more(self) -> bool:
         """False while the reader has to catch up with what it already holds."""
-        return not self._lagging and not self._gone
+        return not self._lagging and self._is_open
+
+    @property
+    def _is_open(self) -> bool:
+        return not self._gone and self._trimmed_seq is None
 
 
 class EndSubscription(Subscription):

@@ -26,6 +26,8 @@ logger = logging.getLogger("threadline.tails")
 S = TypeVar("S", bound=Subscription)
 
 PAGE_ROWS = 256  # rows one read takes per stream
+READ_STREAMS = 256  # that one read serves
+READ_BYTES = 16 * 1024 * 1024  # that one read takes for all of them, but for each stream's last row
 _SQL = load_statements("threadline.runs", "log.sql")
 
 
@@ -131,7 +133,8 @@ class Tails:
             if not waiting:
                 continue
             try:
-                await self._read(waiting)
+                for start in range(0, len(waiting), READ_STREAMS):
+                    await self._read(waiting[start : start + READ_STREAMS])
             except (Error, PoolTimeout, OSError) as error:
                 logger.warning("tails.retry", extra={"error": repr(error)})
                 await asyncio.sleep(min(self._poll, 0.2))
@@ -155,7 +158,11 @@ class Tails:
         return waiting
 
     async def _read(self, waiting: Sequence[Subscription]) -> None:
-        """One query for all of them; whoever got a full page is asked for again."""
+        """One query for all of them; whoever got a full page is asked for again.
+
+        A page is full by its bytes, too: what many slow readers of large events are behind by has no place in memory.
+        """
+        page_bytes = READ_BYTES // len(waiting)
         async with self._pool.connection() as connection:
             cursor = await connection.execute(
                 _SQL["read_tails"],
@@ -163,20 +170,25 @@ class Tails:
                     "thread_id": [subscription.thread_id for subscription in waiting],
                     "cursor": [subscription.cursor for subscription in waiting],
                     "page": PAGE_ROWS,
+                    "page_bytes": page_bytes,
                 },
                 binary=True,
             )
             rows = await cursor.fetchall()
         pages = [0] * len(waiting)
-        for ord_, exists, first_seq, last_seq, run_id, contents, payload in rows:
+        sizes = [0] * len(waiting)
+        for ord_, trimmed_seq, first_seq, last_seq, run_id, contents, payload in rows:
             subscription = waiting[ord_ - 1]
-            if not exists:
+            if trimmed_seq is None:
                 subscription.end()
+            elif subscription.cursor < trimmed_seq:
+                subscription.trim(trimmed_seq)
             elif first_seq is not None:
                 pages[ord_ - 1] += 1
+                sizes[ord_ - 1] += len(payload)
                 subscription.offer(LogRow(subscription.thread_id, first_seq, last_seq, run_id, contents, payload))
-        for subscription, count in zip(waiting, pages, strict=True):
-            if count == PAGE_ROWS:
+        for subscription, count, size in zip(waiting, pages, sizes, strict=True):
+            if count == PAGE_ROWS or size >= page_bytes:
                 subscription.fall_behind()
 
     async def _catch_up(self, subscription: Subscription) -> None:

@@ -5,8 +5,8 @@ What leaves the process is the client's, how it leaves the outbox's business. Ma
 
 import asyncio
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -18,6 +18,7 @@ from langchain_core.tracers.langchain import LangChainTracer
 from langsmith.run_helpers import tracing_context
 from langsmith.run_trees import RunTree, configure
 
+from threadline.runs.feedback import Feedback, Report
 from threadline.runs.model import JsonObject, Run
 from threadline.runs.secrets import secrets_of
 from threadline.runs.trace_client import TraceClient
@@ -49,6 +50,7 @@ class Tracing:
         self._settings = settings
         self._client: TraceClient | None = None
         self._outbox: Outbox | None = None
+        self._feedback = Feedback(endpoint_of(settings), credentials(settings))
         # Whatever the environment says: what is called outside of a run's trace would reach a client of its own.
         configure(enabled=False)
         if not settings.enabled:
@@ -78,11 +80,12 @@ class Tracing:
         waiting = self._client.waiting_bytes if self._client else 0
         return {**asdict(self.counts), "waiting_bytes": waiting + (self._outbox.waiting_bytes if self._outbox else 0)}
 
-    @contextmanager
-    def trace(self, run: Run, version: str | None = None) -> Iterator[Trace]:
+    @asynccontextmanager
+    async def trace(self, run: Run, version: str | None, report: Report) -> AsyncIterator[Trace]:
         """Trace what is called in the block as the run's, or see to it that it is not.
 
-        The trace's root is whatever is called with the run's trace id. `version` is that of the graph.
+        The trace's root is whatever is called with the run's trace id. `version` is that of the graph. What can be
+        told of a trace when the block is over goes to `report`, as an event's name and data.
         """
         if self._client is None:
             yield Trace()
@@ -104,12 +107,14 @@ class Tracing:
                 self._client.keeping(run.run_id, secrets_of(run)),
                 tracing_context(enabled=True, client=self._client, project_name=project, parent=parent),
             ):
-                yield Trace((tracer,))
+                async with self._feedback.offering(run, report):
+                    yield Trace((tracer,))
 
     async def close(self) -> None:
         """Send for the time that is set what waits, and spool the rest. The environment's word counts again then."""
         if self._client is not None:
             await asyncio.to_thread(self._close, self._client)
+            await self._feedback.close()
         configure(enabled=None)
 
     def _close(self, client: TraceClient) -> None:

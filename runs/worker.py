@@ -169,6 +169,7 @@ class Worker:
         over, delay = False, 0.0
         try:
             over = await execution.run()
+            delay = execution.hand_back_delay
         except Exception:
             # Our own fault, not the graph's: the run goes back to the queue rather than vanish with the task.
             logger.exception("run.crashed", extra={"run_id": str(run.run_id)})

@@ -12,6 +12,7 @@ from threadline.graphs.registry import Registry
 from threadline.runs.endings import Endings
 from threadline.runs.serializers import Serializers
 from threadline.runs.tracing import Tracing
+from threadline.runs.versions import Versions
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,4 +29,5 @@ class Workshop:
     serializers: Serializers
     endings: Endings
     tracing: Tracing
+    versions: Versions
     run_timeout: timedelta

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from shutil import rmtree
 from tempfile import mkdtemp
@@ -14,6 +15,9 @@ from psycopg.conninfo import make_conninfo
 
 from threadline.checkpoints.migrate import migrate
 from threadline.checkpoints.pool import Database, Pool, open_pool
+from threadline.tests.laboratory import places
+from threadline.tests.laboratory.places import plain, reach
+from threadline.tests.laboratory.pooler import run_pooler
 
 FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
 
@@ -21,6 +25,17 @@ FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
 @pytest.fixture(scope="session")
 def server_dsn() -> Iterator[str]:
     """A conninfo with the right to create databases: TEST_DATABASE_URL, else a server of our own."""
+    with _server() as dsn:
+        if places.WANTS_POOLER not in os.environ:
+            yield dsn
+            return
+        with run_pooler(dsn) as pooler:
+            os.environ[places.POOLER] = pooler  # for processes that are forked, too
+            yield dsn
+
+
+@contextmanager
+def _server() -> Iterator[str]:
     if url := os.environ.get("TEST_DATABASE_URL"):
         yield url
         return
@@ -45,7 +60,7 @@ def template_database(server_dsn: str) -> Iterator[str]:
     name = f"threadline_template_{uuid4().hex[:12]}"
     with psycopg.connect(server_dsn, autocommit=True) as connection:
         connection.execute(sql.SQL("create database {}").format(sql.Identifier(name)))
-    asyncio.run(migrate(Database(make_conninfo(server_dsn, dbname=name))))
+    asyncio.run(migrate(reach(make_conninfo(server_dsn, dbname=name))))
     yield name
     with psycopg.connect(server_dsn, autocommit=True) as connection:
         connection.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(name)))
@@ -61,7 +76,7 @@ def dsn(server_dsn: str, template_database: str) -> Iterator[str]:
                 sql.Identifier(name), sql.Identifier(template_database)
             )
         )
-    yield make_conninfo(server_dsn, dbname=name)
+    yield plain(make_conninfo(server_dsn, dbname=name))
     with psycopg.connect(server_dsn, autocommit=True) as connection:
         connection.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(name)))
 
@@ -69,7 +84,7 @@ def dsn(server_dsn: str, template_database: str) -> Iterator[str]:
 @pytest.fixture
 def database(dsn: str) -> Database:
     """The fresh database as the code is handed it."""
-    return Database(dsn, pool_size=8)
+    return reach(dsn)
 
 
 @pytest.fixture

@@ -17,11 +17,12 @@ from threadline.tests.source import ROOT, Module, files, modules, pyproject, req
 # `cli` and the commands put the parts together.
 MAY_IMPORT = {
     "graphs": set(),
-    "checkpoints": set(),
+    "effects": set(),
+    "checkpoints": {"effects"},
     "environment": set(),
     "keeping": {"environment"},
     "settings": {"environment", "keeping"},
-    "runs": {"graphs", "checkpoints", "settings", "keeping"},
+    "runs": {"graphs", "checkpoints", "effects", "settings", "keeping"},
     "replay": {"runs", "graphs", "checkpoints"},
     "api": {
         *("runs", "replay", "checkpoints.pool", "settings"),

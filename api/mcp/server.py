@@ -25,6 +25,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from threadline.api.departures import Departure, Presence, Stopping, cut
 from threadline.api.mcp import calls
+from threadline.api.mcp.farewell import Told
 from threadline.api.mcp.tools import Toolbox
 from threadline.graphs.auth import Refused
 from threadline.runs.engine import Engine
@@ -61,7 +62,8 @@ class ToolServer:
     ) -> None:
         """Answer the request whose body, read already, is `message`.
 
-        A run that is waited for is cancelled when the client goes away: nobody could ask for its result again.
+        A run that is waited for is cancelled when the client goes away: nobody could ask for its result again. When
+        the server stops the client is told which run goes on.
         """
         # Whatever a client says it accepts: the SDK would refuse one that leaves the header out.
         headers = [(name, value) for name, value in scope["headers"] if name != b"accept"]
@@ -72,10 +74,12 @@ class ToolServer:
             stateless=True,
             max_request_body_size=max(1, len(body)),  # how large one may be was decided before it was read
         )
+        told = Told(send)
         async with Presence(receive, self._stopping) as presence, manager.run():
-            await manager.handle_request(scope, _Replay(body), send)
+            await manager.handle_request(scope, _Replay(body), told)
         if presence.departure is Departure.SHUTDOWN:
-            await cut(scope, receive)
+            if not await told.end(message, scope[_RUN]):
+                await cut(scope, receive)
         elif presence.departure is Departure.CLIENT:
             for run in scope[_RUN]:
                 await self._cancel(run)

@@ -25,17 +25,17 @@ from psycopg.conninfo import make_conninfo
 
 from threadline.api.app import create_app
 from threadline.api.server import Server
-from threadline.checkpoints.pool import Database
 from threadline.graphs.configuration import load_configuration
 from threadline.graphs.registry import Registry
 from threadline.runs.engine import EngineSettings, open_engine
 from threadline.settings import ApiSettings
+from threadline.tests.laboratory.places import plain, reach
 
 GRAPHS = Path(__file__).with_name("served_graphs.py")
 STREAMED_GRAPHS = Path(__file__).with_name("streamed_graphs.py")
 NAMES = ("steps", "asking", "ticking", "failing", "configured", "nested")
 STREAMED = ["talking", "chorus", "broken_off", "asking", "asking_twice", "nested", "nested_asking", "nested_failing"]
-STREAMED += ["dozing", "failing", "calling"]
+STREAMED += ["dozing", "failing", "calling", "projecting"]
 HEARTBEAT = timedelta(seconds=0.3)
 MAX_BODY = 100_000
 
@@ -129,7 +129,7 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Registry:
 
 def _make_app(dsn: str, registry: Registry) -> FastAPI:
     return create_app(
-        lambda: open_engine(Database(dsn, pool_size=8), registry, engine_settings()),
+        lambda: open_engine(reach(dsn), registry, engine_settings()),
         ApiSettings(heartbeat=HEARTBEAT, max_body_bytes=MAX_BODY),
     )
 
@@ -148,7 +148,7 @@ def url(server_dsn: str, template_database: str, registry: Registry) -> Iterator
         connection.execute(
             sql.SQL("create database {} template {}").format(sql.Identifier(name), sql.Identifier(template_database))
         )
-    with serve_app(_make_app(make_conninfo(server_dsn, dbname=name), registry)) as served:
+    with serve_app(_make_app(plain(make_conninfo(server_dsn, dbname=name)), registry)) as served:
         yield served.url
     with psycopg.connect(server_dsn, autocommit=True) as connection:
         connection.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(name)))

@@ -14,13 +14,13 @@ from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
 from threadline.api.app import create_app
-from threadline.checkpoints.pool import Database
 from threadline.graphs.configuration import load_configuration
 from threadline.graphs.door import open_door
 from threadline.graphs.registry import Registry
 from threadline.runs.engine import open_engine
 from threadline.settings import ApiSettings
 from threadline.tests.api.conftest import HEARTBEAT, MAX_BODY, engine_settings, serve_app
+from threadline.tests.laboratory.places import plain, reach
 
 GRAPHS = """
 from typing import Any, TypedDict
@@ -108,7 +108,7 @@ def make_guarded_app(dsn: str, config: Path) -> FastAPI:
     configuration = load_configuration(config)
     registry = Registry(configuration)
     return create_app(
-        lambda: open_engine(Database(dsn, pool_size=8), registry, engine_settings()),
+        lambda: open_engine(reach(dsn), registry, engine_settings()),
         ApiSettings(heartbeat=HEARTBEAT, max_body_bytes=MAX_BODY),
         open_door(configuration),
     )
@@ -123,7 +123,7 @@ def new_database(server_dsn: str, template: str) -> Iterator[str]:
             sql.SQL("create database {} template {}").format(sql.Identifier(name), sql.Identifier(template))
         )
     try:
-        yield make_conninfo(server_dsn, dbname=name)
+        yield plain(make_conninfo(server_dsn, dbname=name))
     finally:
         with psycopg.connect(server_dsn, autocommit=True) as connection:
             connection.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(name)))

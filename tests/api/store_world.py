@@ -12,13 +12,13 @@ import pytest
 from fastapi import FastAPI
 
 from threadline.api.app import create_app
-from threadline.checkpoints.pool import Database
 from threadline.commands.storage import read_all
 from threadline.graphs.configuration import load_configuration
 from threadline.graphs.registry import Registry
 from threadline.runs.engine import open_engine
 from threadline.settings import ApiSettings, ModelSettings
 from threadline.tests.api.conftest import HEARTBEAT, MAX_BODY, engine_settings, serve_app
+from threadline.tests.laboratory.places import reach
 
 GRAPHS = """
 from typing import TypedDict
@@ -95,7 +95,7 @@ def make_store_app(dsn: str, config: Path, model: ModelSettings | None = None) -
     lifetimes, items = read_all(configuration, model or ModelSettings())
     settings = replace(engine_settings(), lifetimes=lifetimes, items=items)
     return create_app(
-        lambda: open_engine(Database(dsn, pool_size=8), registry, settings),
+        lambda: open_engine(reach(dsn), registry, settings),
         ApiSettings(heartbeat=HEARTBEAT, max_body_bytes=MAX_BODY),
     )
 

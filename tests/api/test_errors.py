@@ -24,6 +24,7 @@ from threadline.runs.errors import (
     InvalidItem,
     InvalidState,
     NothingToCancel,
+    Overloaded,
     RunError,
     RunNotFound,
     ThreadBusy,
@@ -56,7 +57,8 @@ STATUSES: list[tuple[Exception, int]] = [
     (InvalidItem("no"), 400),
     (AssistantOfSystem("no"), 409),
     (EmbeddingFailed("no"), 503),
-    (TooManyPending(10, retry_after=4), 503),
+    (TooManyPending(10, retry_after=4), 429),
+    (Overloaded(10, retry_after=4), 503),
     (RunError("the server is shutting down; send the request again"), 503),
 ]
 
@@ -88,8 +90,9 @@ def test_every_error_has_its_status_and_tells_its_text(url: str, raised: list[Ex
 
 
 def test_who_comes_too_early_is_told_when_to_come_again(url: str, raised: list[Exception]) -> None:
-    raised.append(TooManyPending(10, retry_after=4))
-    assert httpx.get(url).headers["retry-after"] == "4"
+    for error in (TooManyPending(10, retry_after=4), Overloaded(10, retry_after=4)):
+        raised.append(error)
+        assert httpx.get(url).headers["retry-after"] == "4"
 
 
 def test_a_database_that_is_away_is_a_matter_of_time_and_its_text_stays_inside(

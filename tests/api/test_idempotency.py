@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from socket import socket
 from threading import Event, Thread
@@ -19,6 +19,7 @@ from langgraph_sdk.client import LangGraphClient
 from threadline.api.app import create_app
 from threadline.checkpoints.pool import Database, open_pool
 from threadline.graphs.registry import Registry
+from threadline.runs import idempotency
 from threadline.runs.engine import open_engine
 from threadline.runs.sweep import Sweep
 from threadline.settings import ApiSettings
@@ -125,25 +126,26 @@ async def test_the_official_client_sends_the_key_as_a_header(sdk: LangGraphClien
     assert thread == again
 
 
-async def send_to_both(urls: list[str], path: str, body: Any, times: int) -> list[httpx.Response]:
+async def send_to_all(clients: list[httpx.AsyncClient], path: str, body: Any, times: int) -> list[httpx.Response]:
     """Send one request at once to servers in turn, all under one key."""
     headers = keyed()
-    async with AsyncExitStack() as stack:
-        clients = [await stack.enter_async_context(httpx.AsyncClient(base_url=url, timeout=30)) for url in urls]
-        posts = (clients[n % len(urls)].post(path, json=body, headers=headers) for n in range(times))
-        return list(await asyncio.gather(*posts))
+    posts = (clients[n % len(clients)].post(path, json=body, headers=headers) for n in range(times))
+    return list(await asyncio.gather(*posts))
 
 
 async def test_of_requests_that_come_at_once_to_two_servers_one_makes(
     make_app: Callable[[], FastAPI], serve: Serve, dsn: str
 ) -> None:
-    with ExitStack() as stack:
+    async with AsyncExitStack() as stack:
         urls = [stack.enter_context(serve(make_app())).url for _ in range(2)]
-        [thread] = await send_to_both(urls, "/threads", {}, 1)
+        clients = [httpx.AsyncClient(base_url=url, timeout=30, verify=False) for url in urls]
+        for client in clients:
+            await stack.enter_async_context(client)
+        [thread] = await send_to_all(clients, "/threads", {}, 1)
         thread_id = thread.json()["thread_id"]
         for path, body in CREATING:
             before = count_all(dsn)
-            answers = await send_to_both(urls, path.format(thread_id=thread_id), body, 8)
+            answers = await send_to_all(clients, path.format(thread_id=thread_id), body, 8)
             assert {answer.status_code for answer in answers} == {200}, path
             assert len({answer.content for answer in answers}) == 1, path
             assert [answer.headers.get(REPLAYED) for answer in answers].count(None) == 1, path
@@ -230,6 +232,21 @@ async def test_a_commit_whose_answer_was_lost_is_found_by_sending_again(
     assert (lost.status_code, lost.headers["retry-after"]) == (503, "1")
     assert (again.status_code, again.headers[REPLAYED]) == (200, "true")
     assert count_all(dsn)["runs"] == 1
+
+
+def test_a_request_whose_twin_hangs_is_told_to_come_back(
+    own: httpx.Client, dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(idempotency, "PATIENCE", "100ms")
+    headers = keyed("hanging")
+    taken = "insert into idempotency_keys (caller, idempotency_key, fingerprint) values (sha256(''), 'hanging', '')"
+    with psycopg.connect(dsn) as twin:
+        twin.execute(taken.encode())
+        told = own.post("/runs", json=KEPT, headers=headers)
+        assert (told.status_code, told.headers["retry-after"]) == (503, "1")
+        twin.rollback()
+    served = own.post("/runs", json=KEPT, headers=headers)
+    assert (served.status_code, REPLAYED in served.headers) == (200, False)
 
 
 def test_a_key_outlives_its_server(make_app: Callable[[], FastAPI], serve: Serve) -> None:

@@ -264,6 +264,7 @@ def test_the_document_describes_every_route_with_its_body(http: httpx.Client) ->
     assert posted == {
         "/threads/{thread_id}/runs/{run_id}/cancel",
         "/threads/{thread_id}/copy",
+        "/runs/crons/{cron_id}/fires/{fire_id}/retry",
         "/webhooks/deliveries/{webhook_id}/redeliver",
     }
 

@@ -139,6 +139,7 @@ def test_what_a_thread_takes_is_measured(http: httpx.Client, thread_id: str) -> 
         "events": {"count": 0, "bytes": 0},
         "runs": {"count": 0, "bytes": 0},
         "rollback_writes": {"count": 0, "bytes": 0},
+        "effects": {"count": 0, "bytes": 0},
         "thread": {"bytes": empty["thread"]["bytes"]},
     }
     http.post(f"/threads/{thread_id}/runs/wait", json={"assistant_id": "steps", "input": {"n": 1, "text": "x" * 1000}})

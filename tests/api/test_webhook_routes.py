@@ -135,6 +135,8 @@ def test_deliveries_come_in_pages_the_newest_first(http: httpx.Client, receiver:
         ("GET", "/runs/crons/x/fires", 422),
         ("GET", f"/runs/crons/{uuid4()}/fires", 404),
         ("GET", f"/runs/crons/{uuid4()}/fires?status=lost", 422),
+        ("POST", f"/runs/crons/{uuid4()}/fires/{uuid4()}/retry", 404),
+        ("POST", f"/runs/crons/{uuid4()}/fires/x/retry", 422),
     ],
 )
 def test_what_makes_no_sense_is_refused_with_its_status(url: str, method: str, path: str, status: int) -> None:
@@ -203,4 +205,13 @@ def test_the_moments_of_a_cron_are_listed_for_who_may_read_it(users: dict[str, h
     with psycopg.connect(dsn) as connection:
         row = connection.execute("select thread_id::text from runs where run_id = %s", [fire["run_id"]]).fetchone()
     assert row == (fire["thread_id"],)
-    assert bob.get(path).status_code == 404
+    again = f"{path}/{fire['fire_id']}/retry"
+    assert bob.get(path).status_code == bob.post(again).status_code == 404
+    refused = alice.post(again)
+    assert (refused.status_code, "has its run" in refused.json()["detail"]) == (409, True)
+    assert alice.post(f"{path}/{uuid4()}/retry").status_code == 404
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute("update cron_fires set status = 'dead', run_id = null, thread_id = null")
+    assert alice.post(again).status_code == 202
+    (repeated,) = until_any(alice, path, status="fired")
+    assert repeated["run_id"] not in (None, fire["run_id"])

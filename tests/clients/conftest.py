@@ -15,12 +15,12 @@ from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
 from threadline.api.app import create_app
-from threadline.checkpoints.pool import Database
 from threadline.graphs.configuration import load_configuration
 from threadline.graphs.registry import Registry
 from threadline.runs.engine import open_engine
 from threadline.settings import ApiSettings
 from threadline.tests.api.conftest import Serve, engine_settings, serve_app
+from threadline.tests.laboratory.places import plain, reach
 
 GRAPHS = Path(__file__).with_name("served_graphs.py")
 DESCRIPTIONS = {
@@ -52,7 +52,7 @@ def own_dsn(server_dsn: str, template_database: str) -> Iterator[str]:
         connection.execute(
             sql.SQL("create database {} template {}").format(sql.Identifier(name), sql.Identifier(template_database))
         )
-    yield make_conninfo(server_dsn, dbname=name)
+    yield plain(make_conninfo(server_dsn, dbname=name))
     with psycopg.connect(server_dsn, autocommit=True) as connection:
         connection.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(name)))
 
@@ -60,7 +60,7 @@ def own_dsn(server_dsn: str, template_database: str) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def make_app(registry: Registry) -> Callable[[str], FastAPI]:
     """Make the whole application over a database."""
-    return lambda dsn: create_app(lambda: open_engine(Database(dsn), registry, engine_settings()), ApiSettings())
+    return lambda dsn: create_app(lambda: open_engine(reach(dsn), registry, engine_settings()), ApiSettings())
 
 
 @pytest.fixture(scope="session")

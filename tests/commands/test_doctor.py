@@ -18,6 +18,7 @@ from psycopg.conninfo import make_conninfo
 from typing_extensions import TypedDict
 
 from threadline.tests.commands.programs import run
+from threadline.tests.laboratory.places import variables as way_to
 
 GRAPH = """
 import operator
@@ -172,7 +173,7 @@ def test_a_thread_of_the_official_saver_goes_on_once_it_is_adopted(tmp_path: Pat
     assert "0 threads adopted" in run("adopt", *flags, "--graph", "counting").stdout
     assert run("adopt", *flags, "--graph", "other").returncode == 2
     assert doctor(config, "--database", empty).returncode == 0
-    url = start("serve", "--port", "0", "--config", str(config), DATABASE_URL=empty).await_url()
+    url = start("serve", "--port", "0", "--config", str(config), **way_to(empty)).await_url()
     body = {"assistant_id": "counting", "input": {"log": []}}
     values = httpx.post(f"{url}/threads/{thread}/runs/wait", json=body, timeout=30).json()
     assert values["log"] == ["begun", "run 2", "run 3"]

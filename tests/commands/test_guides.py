@@ -117,6 +117,23 @@ def test_the_graph_of_the_guide_is_served_and_asks(author: Reader, folder: Path)
     author.stop()
 
 
+def test_the_effects_of_the_guide_happen_once(author: Reader, folder: Path) -> None:
+    blocks = read_guide("docs/effects.md")
+    files = {name[1]: block.text for block in blocks if (name := re.search(r"`(orders/[\w.]+)`", block.before))}
+    example = next(block for block in blocks if block.kind == "python" and "graph =" in block.text)
+    (folder / "orders").mkdir()
+    (folder / "orders" / "graph.py").write_text(example.text)
+    (folder / "orders" / "langgraph.json").write_text(files["orders/langgraph.json"])
+    serving, printed = (author.follow(block) for block in commands("docs/effects.md")["An example"])
+    author.stop()
+    assert serving == ""
+    assert '"Ship it?"' in printed
+    assert '"shipped":["receipt of parcel-1","receipt of parcel-2"]' in printed
+    ledger = (folder / "ledger").read_text().splitlines()
+    assert [line.rpartition(" ")[0] for line in ledger] == ["charge 12", "parcel-1", "parcel-2"]
+    assert len({line.rpartition(" ")[2] for line in ledger}) == 3
+
+
 def test_whoever_comes_from_another_server_gets_going(author: Reader, folder: Path) -> None:
     (folder / "agent.py").write_text(AGENT)
     (folder / "langgraph.json").write_text(json.dumps({"dependencies": ["."], "graphs": {"agent": "./agent.py:graph"}}))

@@ -8,6 +8,7 @@ from pathlib import Path
 from threadline.commands.demo.documents import choose_documents
 from threadline.tests.commands.programs import PROGRAM, environment, run
 from threadline.tests.graphs.assistant.papers import pdf
+from threadline.tests.laboratory.places import variables as way_to
 
 PAGE = "<title>Backups</title><h1>Backups</h1><p>We keep every backup of the last thirty days.</p>"
 
@@ -19,7 +20,7 @@ def test_ingest_says_what_became_of_each_file(folder: Path, dsn: str) -> None:
     (docs / "backups.html").write_text(PAGE)
     (docs / "broken.pdf").write_bytes(b"%PDF-1.4 and nothing more")
     (docs / "photo.png").write_bytes(b"\x89PNG")
-    done = run("ingest", "docs", cwd=folder, variables={"DATABASE_URL": dsn})
+    done = run("ingest", "docs", cwd=folder, variables=way_to(dsn))
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     assert lines[0] == "added       docs/backups.html (1 passages)"
@@ -27,7 +28,7 @@ def test_ingest_says_what_became_of_each_file(folder: Path, dsn: str) -> None:
     assert lines[2] == "passed over docs/photo.png: files .png are not read"
     assert lines[3] == "added       docs/travel.pdf (1 passages)"
     assert lines[4] == "2 added, 1 skipped, 1 passed over"
-    again = run("ingest", "docs", cwd=folder, variables={"DATABASE_URL": dsn})
+    again = run("ingest", "docs", cwd=folder, variables=way_to(dsn))
     assert again.stdout.splitlines()[-1] == "2 unchanged, 1 skipped, 1 passed over"
 
 
@@ -36,7 +37,7 @@ def test_ingest_shows_its_progress_where_somebody_looks(folder: Path, dsn: str) 
         (folder / f"{number}.md").write_text(f"# Page {number}\n\nIt says {number}.\n")
     own, theirs = pty.openpty()
     with open(own, "rb", buffering=0) as terminal:
-        environ = environment(DATABASE_URL=dsn, TERM="xterm")
+        environ = environment(**way_to(dsn), TERM="xterm")
         command = [str(PROGRAM), "ingest", str(folder)]
         done = subprocess.run(command, env=environ, stdout=subprocess.PIPE, stderr=theirs, timeout=60, text=True)
         os.close(theirs)
@@ -47,7 +48,7 @@ def test_ingest_shows_its_progress_where_somebody_looks(folder: Path, dsn: str) 
 
 def test_ingest_of_nothing_readable_says_what_can_be_read(folder: Path, dsn: str) -> None:
     (folder / "photo.png").write_bytes(b"\x89PNG")
-    done = run("ingest", str(folder / "photo.png"), variables={"DATABASE_URL": dsn})
+    done = run("ingest", str(folder / "photo.png"), variables=way_to(dsn))
     assert done.returncode == 1
     assert "There is no file that can be read (.htm, .html, .markdown, .md, .pdf, .txt, .xhtml)" in done.stderr
 

@@ -14,12 +14,13 @@ from threadline.tests.commands.conftest import Launch
 from threadline.tests.commands.programs import launch, run
 from threadline.tests.commands.projects import WAITING, write_project
 from threadline.tests.commands.requests import begin_run, read_events, wait_run
+from threadline.tests.laboratory.places import variables as way_to
 
 
 def test_runs_that_an_api_accepts_are_executed_by_a_worker(start: Launch, folder: Path, dsn: str) -> None:
     config = str(write_project(folder / "theirs", WAITING))
-    api = start("api", "--port", "0", "--config", config, DATABASE_URL=dsn)
-    worker = start("worker", "--config", config, DATABASE_URL=dsn)
+    api = start("api", "--port", "0", "--config", config, cwd=None, **way_to(dsn))
+    worker = start("worker", "--config", config, cwd=None, **way_to(dsn))
     worker.await_log("worker.ready")
     api.await_log("api.ready")
     url = api.log.partition("url=")[2].split()[0]
@@ -33,7 +34,7 @@ def test_runs_that_an_api_accepts_are_executed_by_a_worker(start: Launch, folder
 
 def test_a_stopping_worker_leaves_its_run_to_the_next_one(start: Launch, folder: Path, dsn: str) -> None:
     config = str(write_project(folder / "theirs", WAITING))
-    variables = {"DATABASE_URL": dsn, "BG_JOB_SHUTDOWN_GRACE_PERIOD_SECS": "0.2"}
+    variables = {**way_to(dsn), "BG_JOB_SHUTDOWN_GRACE_PERIOD_SECS": "0.2"}
     api = start("api", "--port", "0", "--config", config, cwd=None, **variables)
     worker = start("worker", "--config", config, cwd=None, **variables)
     api.await_log("api.ready")
@@ -82,14 +83,14 @@ def test_ingest_uses_the_server_of_a_running_serve(served: Path, folder: Path, d
 
 def test_an_api_on_a_database_without_the_schema_says_what_to_do(folder: Path, empty_dsn: str) -> None:
     config = write_project(folder / "theirs", WAITING)
-    refused = run("api", "--port", "0", "--config", str(config), variables={"DATABASE_URL": empty_dsn})
+    refused = run("api", "--port", "0", "--config", str(config), variables=way_to(empty_dsn))
     assert refused.returncode == 1
     assert "run `threadline migrate` first" in refused.stderr
     assert "Traceback" not in refused.stderr
 
 
 def test_migrate_says_what_it_did_and_does_it_once(empty_dsn: str) -> None:
-    first, second = (run("migrate", variables={"DATABASE_URL": empty_dsn}) for _ in range(2))
+    first, second = (run("migrate", variables=way_to(empty_dsn)) for _ in range(2))
     assert (first.returncode, second.returncode) == (0, 0), first.stderr + second.stderr
     assert "applied 0001_kernel\n" in first.stdout
     assert "applied" not in second.stdout
@@ -100,7 +101,7 @@ def test_ingest_tells_what_became_of_each_document(folder: Path, dsn: str) -> No
     (folder / "notes").mkdir()
     (folder / "notes" / "guide.md").write_text("# Leases\n\nA lease belongs to a process.\n")
     (folder / "notes" / "picture.txt").write_bytes(bytes(range(256)))
-    done = run("ingest", "notes", cwd=folder, variables={"DATABASE_URL": dsn})
+    done = run("ingest", "notes", cwd=folder, variables=way_to(dsn))
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == [
         "added       notes/guide.md (1 passages)",

@@ -16,6 +16,7 @@ from threadline.tests.checkpoints.embedded.owners import eventually, find_postma
 from threadline.tests.commands.conftest import Launch, Serve
 from threadline.tests.commands.projects import DEADLY, WAITING, write_project
 from threadline.tests.commands.requests import begin_run, read_events, wait_run
+from threadline.tests.laboratory.places import variables as way_to
 
 
 @pytest.fixture
@@ -125,7 +126,7 @@ def test_the_embedded_server_is_started_again_after_a_crash(serve: Serve, config
 
 
 def test_a_run_that_ends_within_the_drain_is_not_cut_off(serve: Serve, config: Path, folder: Path, dsn: str) -> None:
-    program = serve(config, folder, DATABASE_URL=dsn)
+    program = serve(config, folder, **way_to(dsn))
     _, run_id = begin_run(program.await_url(), 1)
     program.send(signal.SIGTERM)
     assert program.await_end() == 0
@@ -135,7 +136,7 @@ def test_a_run_that_ends_within_the_drain_is_not_cut_off(serve: Serve, config: P
 
 
 def test_a_run_that_takes_longer_is_handed_back(serve: Serve, config: Path, folder: Path, dsn: str) -> None:
-    grace = {"BG_JOB_SHUTDOWN_GRACE_PERIOD_SECS": "0.3", "DATABASE_URL": dsn}
+    grace = {"BG_JOB_SHUTDOWN_GRACE_PERIOD_SECS": "0.3", **way_to(dsn)}
     program = serve(config, folder, **grace)
     _, run_id = begin_run(program.await_url(), 60)
     started = time.monotonic()

@@ -12,6 +12,8 @@ from typing import Any
 
 import httpx
 from langgraph_sdk.client import LangGraphClient
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from threadline.tests.contract.comparing import STOPPED
 from threadline.tests.contract.exchanges import Exchange, RecordingTransport
@@ -31,9 +33,13 @@ AREAS = (
     "crons",
     "webhooks",
     "events",
+    "sockets",
     "agents",
     "system",
+    "access",
 )
+# Areas that are played against a server with another project.
+PROJECTS = {"access": "guarded_project"}
 AT_ONCE = 8
 DEADLINE_SECONDS = 60
 PATIENCE_SECONDS = 20
@@ -95,6 +101,36 @@ class Caller:
             async for _ in response.aiter_raw():
                 if until(exchange):
                     return
+
+    async def speak(self, path: str, *frames: Any, until: Callable[[list[Any]], bool]) -> None:
+        """Send frames over a WebSocket, one after the other, and read until `until` says that there is enough.
+
+        Kept as one exchange: what was sent, and the answers and events that came; which of them overtakes the other is
+        nobody's promise. A text is sent as it stands.
+        """
+        exchange = Exchange("SOCKET", path, json.dumps(frames).encode(), status=101)
+        self.transport.exchanges.append(exchange)
+        url = str(self.http.base_url).replace("http", "ws", 1).rstrip("/")
+        came: list[Any] = []
+        try:
+            async with connect(f"{url}{path}", close_timeout=0, proxy=None) as socket:
+                for frame in frames:
+                    await socket.send(frame if isinstance(frame, str) else json.dumps(frame))
+                    await self._listen(socket, came, len(came) + 1)
+                while not until(came):
+                    await self._listen(socket, came, len(came) + 1)
+        except InvalidStatus as error:
+            exchange.status = error.response.status_code
+        except ConnectionClosed as error:
+            came.append({"closed": error.rcvd.code if error.rcvd else None})
+        events = [frame for frame in came if frame.get("type") == "event"]
+        answers = [frame for frame in came if frame not in events]
+        exchange.received = json.dumps({"answers": answers, "events": events}).encode()
+
+    async def _listen(self, socket: ClientConnection, came: list[Any], count: int) -> None:
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while len(came) < count:
+                came.append(json.loads(await socket.recv()))
 
     def gate(self) -> str:
         """Return the name of a gate that is closed."""
@@ -178,6 +214,11 @@ class Scenario:
     play: Play
     alone: bool
 
+    @property
+    def project(self) -> str:
+        """The project that the server has."""
+        return PROJECTS.get(self.area, "project")
+
 
 SCENARIOS: dict[str, Scenario] = {}
 
@@ -204,6 +245,14 @@ def load_catalogue() -> list[Scenario]:
     for area in AREAS:
         import_module(f"threadline.tests.contract.scenarios.{area}")
     return list(SCENARIOS.values())
+
+
+def by_project(scenarios: list[Scenario]) -> dict[str, list[Scenario]]:
+    """Return the scenarios by the project they are played with."""
+    found: dict[str, list[Scenario]] = {}
+    for each in scenarios:
+        found.setdefault(each.project, []).append(each)
+    return found
 
 
 @asynccontextmanager

@@ -12,10 +12,11 @@ from pathlib import Path
 
 import httpx
 
+from threadline.tests.laboratory.places import variables as way_to
 from threadline.tests.process.programs import COMMAND, free_port
 from threadline.tests.source import ROOT
 
-PROJECT = Path(__file__).with_name("project")
+PROJECTS = Path(__file__).parent
 REFERENCE = ROOT / ".venv/reference/bin/langgraph"
 START_SECONDS = 60.0
 # Nothing leaves this machine: what is not on it is sought behind a proxy that is not there.
@@ -40,11 +41,11 @@ class Served:
 
 
 @contextmanager
-def serve_ours(folder: Path, dsn: str) -> Iterator[Served]:
-    """Serve the project with `threadline serve`, on a database, for the length of the block."""
+def serve_ours(folder: Path, dsn: str, project: str) -> Iterator[Served]:
+    """Serve a project with `threadline serve`, on a database, for the length of the block."""
     port = free_port()
     command = [str(COMMAND), "serve", "--port", str(port), "--config", "project/langgraph.json"]
-    with _serve(command, folder, port, {"DATABASE_URL": dsn, **OURS}) as served:
+    with _serve(command, folder, port, {**way_to(dsn), **OURS}, project) as served:
         yield served
 
 
@@ -52,21 +53,21 @@ OURS = {"THREADLINE_WEBHOOK_ALLOW_LOOPBACK": "true"}
 
 
 @contextmanager
-def serve_reference(folder: Path) -> Iterator[Served]:
-    """Serve the project with the official development server, for the length of the block."""
+def serve_reference(folder: Path, project: str) -> Iterator[Served]:
+    """Serve a project with the official development server, for the length of the block."""
     port = free_port()
     options = ["--no-browser", "--no-reload", "--host", "127.0.0.1", "--n-jobs-per-worker", "40"]
     command = [str(REFERENCE), "dev", "--port", str(port), "--config", "langgraph.json", *options]
-    with _serve(command, folder, port, {}, cwd="project") as served:
+    with _serve(command, folder, port, {}, project, cwd="project") as served:
         yield served
 
 
 @contextmanager
 def _serve(
-    command: list[str], folder: Path, port: int, variables: Mapping[str, str], cwd: str = "."
+    command: list[str], folder: Path, port: int, variables: Mapping[str, str], project: str, cwd: str = "."
 ) -> Iterator[Served]:
     # A copy, since the reference keeps its state beside the graphs.
-    shutil.copytree(PROJECT, folder / "project", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(PROJECTS / project, folder / "project", ignore=shutil.ignore_patterns("__pycache__"))
     gates = folder / "gates"
     gates.mkdir()
     log = folder / "log"

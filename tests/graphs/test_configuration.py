@@ -19,6 +19,7 @@ def load(folder: Path, content: object) -> Configuration:
 
 
 GRAPHS = {"agent": "./agent.py:graph"}
+PINNED = {"on_version_change": "pinned", "migrate": None}
 
 
 def test_a_graph_is_a_file_a_module_or_an_object_with_a_description(tmp_path: Path) -> None:
@@ -39,6 +40,33 @@ def test_a_graph_is_a_file_a_module_or_an_object_with_a_description(tmp_path: Pa
     assert graphs["bare_file"].file == tmp_path / "chat.py"
     assert (graphs["module"].module, graphs["module"].file) == ("agents.chat", None)
     assert graphs["described"].description == "Talks."
+
+
+def test_a_graph_says_what_becomes_of_its_threads_when_it_changes(tmp_path: Path) -> None:
+    moves = {"path": "./a.py:graph", "on_version_change": "migrate", "migrate": "./moves.py:move"}
+    graphs = load(tmp_path, {"graphs": {"moving": moves, "pinned": moves | PINNED, **GRAPHS}}).graphs
+    assert [str(graph.on_version_change) for graph in graphs.values()] == ["migrate", "pinned", "latest"]
+    assert graphs["moving"].migrate is not None
+    assert (graphs["moving"].migrate.file, graphs["moving"].migrate.variable) == (tmp_path / "moves.py", "move")
+    assert graphs["pinned"].migrate is None
+
+
+@pytest.mark.parametrize(
+    ("keys", "key", "told"),
+    [
+        ({"on_version_change": "newest"}, "graphs.agent.on_version_change", "must be one of latest, pinned, migrate"),
+        ({"on_version_change": "migrate"}, "graphs.agent.migrate", 'if `on_version_change` is "migrate"'),
+        ({"migrate": "./moves.py:move"}, "graphs.agent.migrate", 'if `on_version_change` is "migrate"'),
+        ({"on_version_change": "migrate", "migrate": "moves"}, "graphs.agent.migrate", "must name a variable"),
+    ],
+)
+def test_a_policy_that_means_nothing_is_refused_by_its_key(
+    tmp_path: Path, keys: dict[str, str], key: str, told: str
+) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        load(tmp_path, {"graphs": {"agent": {"path": "./a.py:graph", **keys}}})
+    assert caught.value.key == key
+    assert told in caught.value.problem
 
 
 def test_env_is_an_object_or_a_file_and_is_not_applied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,7 @@ from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
 from threadline.tests.laboratory.laboratory import Laboratory
+from threadline.tests.laboratory.places import plain
 
 LARGE = 4 * 1024 * 1024  # bytes from which truncating a table is cheaper than deleting its rows
 
@@ -18,7 +19,7 @@ _OTHERS = "select pid from pg_stat_activity where datname = current_database() a
 _TABLES = """
     select c.relname, pg_total_relation_size(c.oid)
     from pg_class c join pg_namespace n on n.oid = c.relnamespace
-    where n.nspname = 'public' and c.relkind = 'r' and c.relname not like '%migrations'
+    where n.nspname = current_schema() and c.relkind = 'r' and c.relname not like '%migrations'
 """
 
 
@@ -29,7 +30,7 @@ def lasting_dsn(server_dsn: str, template_database: str) -> Iterator[str]:
     create = sql.SQL("create database {} template {}")
     with psycopg.connect(server_dsn, autocommit=True) as connection:
         connection.execute(create.format(sql.Identifier(name), sql.Identifier(template_database)))
-    yield make_conninfo(server_dsn, dbname=name)
+    yield plain(make_conninfo(server_dsn, dbname=name))
     with psycopg.connect(server_dsn, autocommit=True) as connection:
         connection.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(name)))
 
@@ -43,7 +44,7 @@ def dsn(lasting_dsn: str) -> Iterator[str]:
             continue
         connection.execute("alter table checkpoint_blobs drop constraint if exists no_poison")
         for name, size in connection.execute(_TABLES).fetchall():
-            empty = sql.SQL("truncate {}" if size > LARGE else "delete from {}")
+            empty = sql.SQL("truncate {} cascade" if size > LARGE else "delete from {}")
             connection.execute(empty.format(sql.Identifier(name)))
 
 

@@ -8,9 +8,10 @@ import pytest
 from psycopg import AsyncConnection
 
 from threadline.api.errors import STATUS_OF
+from threadline.runs import admission
 from threadline.runs.engine import Engine
-from threadline.runs.errors import NothingToCancel, RunError, ThreadHeld
-from threadline.runs.model import CancelAction, RunStatus
+from threadline.runs.errors import NothingToCancel, Overloaded, RunError, ThreadHeld
+from threadline.runs.model import CancelAction, Run, RunStatus
 from threadline.tests.laboratory.laboratory import Laboratory, open_gate, read, trace
 from threadline.tests.laboratory.locks import until, until_blocked
 from threadline.tests.laboratory.proxy import open_proxy
@@ -61,6 +62,25 @@ async def test_a_thread_whose_head_is_held_for_long_is_held_and_not_busy(lab: La
         assert await lab.value("select count(*) from runs") == 1
     second = await lab.run(engine, "line", first.thread_id, **given(lab.make_folder()))
     assert second.status == "success"
+
+
+async def test_no_more_runs_wait_to_be_accepted_than_there_is_memory_set_aside_for(
+    lab: Laboratory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(admission, "MOST_ASKED", 5)
+    monkeypatch.setattr(admission, "MAX_BATCH", 1)
+    door = await lab.open(executes=False)
+    requests = [lab.request("line", **given(lab.folder)) for _ in range(20)]
+    answers = await asyncio.gather(*map(door.queue.create, requests), return_exceptions=True)
+    refused = [answer for answer in answers if isinstance(answer, Overloaded)]
+    accepted = [answer for answer in answers if isinstance(answer, Run)]
+    assert refused
+    assert len(refused) + len(accepted) == 20
+    assert await lab.value("select count(*) from runs") == len(accepted) >= 5
+
+    monkeypatch.setattr(admission, "MOST_ASKED_SIZE", 1_000)
+    large = given(lab.folder) | {"config": {"configurable": {"note": "x" * 2_000}}}
+    assert await door.queue.create(lab.request("line", **large))  # alone, whatever its size
 
 
 async def test_an_admission_whose_answer_is_lost_twice_is_not_sent_again(lab: Laboratory) -> None:

@@ -218,6 +218,31 @@ async def test_old_checkpoints_go_but_for_the_newest_and_those_of_younger_runs(l
         assert await drain(make_expiry(pool).thin_checkpoints, await now(lab)) == 0
 
 
+async def test_the_last_checkpoint_of_each_run_may_stay_so_that_each_turn_can_be_taken_anew(lab: Laboratory) -> None:
+    engine = await lab.open(keep=KeepSettings(checkpoints=NOW, last_checkpoints=True))
+    runs = [await finish(lab, engine)]
+    runs += [await finish(lab, engine, thread_id=runs[0].thread_id) for _ in range(2)]
+    await drain(engine.retention.expiry.thin_checkpoints, await now(lab))
+    made = "select metadata ->> 'run_id', checkpoint_id from checkpoints order by checkpoint_id"
+    kept = await lab.rows(made)
+    assert [run_id for run_id, _ in kept] == [str(run.run_id) for run in runs]
+    again = await lab.run(
+        engine, "line", runs[0].thread_id, input={"folder": str(lab.make_folder())}, checkpoint_id=kept[0][1]
+    )
+    assert again.status == "success"
+    assert (await lab.values(runs[0].thread_id))["log"] == ["a", "b", "c"] * 2
+
+
+async def test_the_thread_of_a_stateless_run_stays_as_long_as_was_set(lab: Laboratory) -> None:
+    engine = await lab.open(keep=KeepSettings(stateless=timedelta(hours=1)))
+    folder = str(lab.make_folder())
+    run = await lab.run(engine, "line", input={"folder": folder}, hidden_thread=True)
+    stays = "select extract(epoch from t.expires_at - r.ended_at) from threads t join runs r using (thread_id)"
+    assert 3595 < await lab.value(stays) < 3605
+    await Sweep(engine.pool).sweep()
+    assert await lab.status(run) == "success"
+
+
 async def test_a_thread_at_work_keeps_its_checkpoints_until_it_rests(lab: Laboratory) -> None:
     engine = await lab.open()
     old = await finish(lab, engine)

@@ -115,7 +115,7 @@ async def test_without_the_batch_number_a_repeated_flush_is_applied_twice(
         async with open_proxy(lab.dsn) as proxy, open_writer(lab.database(proxy.conninfo)) as bench:
             buffer = bench.open(fence)
             await buffer.committed(buffer.add(make_checkpoint("before")))
-            proxy.lose_answer("insert into checkpoints")
+            proxy.lose_answer("put_checkpoints as")
             await buffer.committed(buffer.add(make_checkpoint("during")))
         return await count_events(fence)
 

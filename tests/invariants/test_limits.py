@@ -9,7 +9,7 @@ import orjson
 import pytest
 
 from threadline.runs import recorder, sweep
-from threadline.runs.errors import TooManyPending
+from threadline.runs.errors import Invalid, TooManyPending
 from threadline.runs.identity import uuid7
 from threadline.runs.model import LogRow, RunStatus
 from threadline.runs.subscription import RECENT_BYTES, RECENT_THREADS, RECENT_TOTAL, RecentRows
@@ -79,6 +79,22 @@ async def test_beyond_the_limit_of_waiting_runs_new_ones_are_refused_until_there
         return await refusal() is None
 
     await until(accepts, "there is room again")
+
+
+async def test_the_limit_of_waiting_runs_holds_within_a_burst_and_for_many_at_once(lab: Laboratory) -> None:
+    door = await lab.open(executes=False, max_pending_runs=5)
+    with pytest.raises(Invalid, match="more than may ever wait"):
+        await door.queue.create_all([lab.request("line", **given(lab.folder)) for _ in range(6)])
+    assert len(await door.queue.create_all([lab.request("line", **given(lab.folder)) for _ in range(3)])) == 3
+    with pytest.raises(TooManyPending):
+        await door.queue.create_all([lab.request("line", **given(lab.folder)) for _ in range(3)])
+    assert await lab.value("select count(*) from runs") == 3
+    # All within the second that a count is good for.
+    for _ in range(2):
+        await door.queue.create(lab.request("line", **given(lab.folder)))
+    with pytest.raises(TooManyPending):
+        await door.queue.create(lab.request("line", **given(lab.folder)))
+    assert await lab.value("select count(*) from runs") == 5
 
 
 async def test_a_process_takes_no_more_runs_than_it_has_places(lab: Laboratory) -> None:

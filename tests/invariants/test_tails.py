@@ -1,19 +1,22 @@
 """Invariants 7 and 10: a reader never skips, hints only spare it a poll, and where it is cut does not matter."""
 
 import asyncio
+import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
+from dataclasses import replace
+from statistics import median
 from typing import Any
 from uuid import UUID
 
 import orjson
 import pytest
 
-from threadline.runs.engine import Engine
+from threadline.runs.engine import Engine, open_engine
 from threadline.runs.errors import CursorTrimmed, ThreadGone, ThreadNotFound
 from threadline.runs.model import RUN_ENDED, STATE_UPDATED, LogEvent, Run
 from threadline.runs.subscription import LAG_BYTES
-from threadline.tests.laboratory.laboratory import Laboratory, open_gate
+from threadline.tests.laboratory.laboratory import SETTINGS, Laboratory, open_gate
 from threadline.tests.laboratory.locks import until
 from threadline.tests.laboratory.writing import make_event, open_writer, seed_run
 
@@ -126,6 +129,25 @@ async def test_without_hints_a_poll_delivers(lab: Laboratory) -> None:
     assert await lab.value(listening, lab.database_name) == 0
 
 
+@pytest.mark.slow  # it measures
+async def test_what_polling_costs_where_nobody_can_listen(
+    lab: Laboratory, record_property: Callable[[str, object], None]
+) -> None:
+    told = []
+    for pooler in (False, True):
+        async with AsyncExitStack() as stack:
+            opened = [replace(SETTINGS, executes=False), SETTINGS]
+            way = replace(lab.database(), pooler=pooler, direct_conninfo=None)
+            door, _ = [await stack.enter_async_context(open_engine(way, lab.registry, each)) for each in opened]
+            seconds = []
+            for _ in range(40):
+                started = time.perf_counter()
+                await lab.run(door, "line", **given(lab))
+                seconds.append(time.perf_counter() - started)
+            told.append(f"{median(seconds[10:]) * 1000:.0f} ms {'polling each 100 ms' if pooler else 'with LISTEN'}")
+    record_property("summary", f"from a POST to the result of a short run of another process: {', '.join(told)}")
+
+
 async def test_a_lost_hint_costs_a_poll_even_where_other_threads_never_rest(lab: Laboratory) -> None:
     reader = await lab.open(executes=False)
     quiet, busy = await seed_run(lab), await seed_run(lab)
@@ -154,7 +176,7 @@ async def test_a_hint_is_told_after_the_commit_and_names_its_thread(lab: Laborat
     worker = await lab.open()
     await lab.open(executes=False)  # somebody to tell
     listener = await lab.connect("test/listen")
-    await listener.execute("listen threadline")
+    await listener.execute(f"listen {lab.database().schema.channel}".encode())
     runs: set[str] = set()
     heard: set[str] = set()
     async with asyncio.timeout(15):
@@ -213,6 +235,22 @@ async def test_a_cursor_behind_the_horizon_is_told_where_that_is(lab: Laboratory
             pass
     async with other.tails.follow(run.thread_id, 5) as subscription:
         assert (await subscription.next_rows(5))[0].last_seq > 5
+
+
+async def test_a_reader_that_the_horizon_passes_is_told_instead_of_reading_for_ever(lab: Laboratory) -> None:
+    engine = await lab.open()
+    run = await lab.run(engine, "line", **given(lab))
+    last_seq = await lab.value("select last_seq from thread_heads")
+    async with (await lab.open(executes=False)).tails.follow(run.thread_id, 0) as subscription:
+        held = await subscription.next_rows(10)
+        await lab.rows("update thread_heads set trimmed_seq = last_seq")
+        await lab.rows("delete from run_events")
+        subscription.cursor = held[0].last_seq  # as if there had been no room for more
+        subscription.fall_behind()
+        with pytest.raises(CursorTrimmed, match=f"Resume after {last_seq}"):
+            await subscription.next_rows(10)
+    # Who waits for the run's end falls back on what its thread remembers.
+    assert await engine.tails.result(run) is None
 
 
 async def test_a_cursor_beyond_the_log_replays_it_from_the_start(lab: Laboratory) -> None:

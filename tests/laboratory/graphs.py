@@ -5,24 +5,22 @@ import operator
 import os
 import signal
 import time
-from collections.abc import AsyncIterator
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
-from langchain_core.language_models import BaseChatModel
-from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
-from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
+from langgraph.channels.delta import DeltaChannel
 from langgraph.config import get_stream_writer
 from langgraph.graph import START, StateGraph
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.types import RetryPolicy, interrupt
 from typing_extensions import TypedDict
 
+from threadline.tests.laboratory.speaker import Speaker
+
 Compiled = CompiledStateGraph[Any, Any, Any, Any]
 Update = dict[str, Any]
 Node = Any  # an async function of the state; LangGraph's own type for it takes no callable variable
-
-WORDS = ("one ", "two ", "three ")
 
 
 class State(TypedDict, total=False):
@@ -61,6 +59,22 @@ def step(name: str) -> Node:
 
     work.__name__ = name
     return work
+
+
+def extend(items: list[str], writes: Sequence[list[str]]) -> list[str]:
+    """Put what was written behind what is there."""
+    return [*items, *(item for write in writes for item in write)]
+
+
+def adding(name: str) -> Node:
+    """A step that adds to a sum, too."""
+    inner = step(name)
+
+    async def add(state: State) -> Update:
+        return {**await inner(state), "sum": [name]}
+
+    add.__name__ = name
+    return add
 
 
 def question(name: str) -> Node:
@@ -108,6 +122,20 @@ def compile_remembering() -> Compiled:
     return StateGraph(State).add_node("sub", inner).add_edge(START, "sub").compile()
 
 
+class Layered(State, total=False):
+    """`sum` is stored as what is added to it."""
+
+    sum: Annotated[list[str], DeltaChannel(extend, snapshot_frequency=3)]
+
+
+def compile_layered() -> Compiled:
+    """A subgraph, a sum in a DeltaChannel, and a question: whatever a kept state may be made of."""
+    inner = compile_line(step("inner_a"), step("inner_b"))
+    builder = StateGraph(Layered).add_node("a", adding("a")).add_node("sub", inner).add_node("ask", question("ask"))
+    builder.add_node("c", adding("c")).add_edge(START, "a").add_edge("a", "sub").add_edge("sub", "ask")
+    return builder.add_edge("ask", "c").compile()
+
+
 def compile_long() -> Compiled:
     """Eight supersteps, each of which would be tried again after whatever fails."""
     return compile_line(*[step(name) for name in "abcdefgh"], retry=RetryPolicy(retry_on=Exception))
@@ -122,26 +150,6 @@ def compile_forgetful() -> Compiled:
     """Its subgraph keeps no checkpoints."""
     inner = StateGraph(State).add_node("note", step("note")).add_edge(START, "note").compile(checkpointer=False)
     return StateGraph(State).add_node("sub", inner).add_edge(START, "sub").compile()
-
-
-class Speaker(BaseChatModel):
-    """A chat model that streams the same three words."""
-
-    @property
-    def _llm_type(self) -> str:
-        return "speaker"
-
-    def _generate(self, messages: list[BaseMessage], *args: Any, **kwargs: Any) -> ChatResult:
-        return ChatResult(generations=[ChatGeneration(message=AIMessage("".join(WORDS)))])
-
-    async def _astream(
-        self, messages: list[BaseMessage], *args: Any, **kwargs: Any
-    ) -> AsyncIterator[ChatGenerationChunk]:
-        for word in WORDS:
-            chunk = ChatGenerationChunk(message=AIMessageChunk(content=word, id="said"))
-            if run_manager := kwargs.get("run_manager"):
-                await run_manager.on_llm_new_token(word, chunk=chunk)
-            yield chunk
 
 
 async def talk(state: State) -> Update:
@@ -242,6 +250,7 @@ retrying = compile_line(step("a"), step("b"), step("c"), step("d"), retry=RetryP
 swallowing = compile_line(step("a"), stubborn, step("c"), step("d"))
 fork = compile_fork(step("left"), step("right"))
 nested = compile_nested()
+layered = compile_layered()
 remembering = compile_remembering()
 long = compile_long()
 deep = compile_deep()
@@ -260,7 +269,18 @@ nul_channel = compile_odd("nul\0")
 surrogate_channel = compile_odd("half\ud800")
 
 NAMES = (
-    *("line", "retrying", "swallowing", "fork", "nested", "remembering", "asking", "asking_twice", "talking"),
+    *(
+        "line",
+        "retrying",
+        "swallowing",
+        "fork",
+        "nested",
+        "layered",
+        "remembering",
+        "asking",
+        "asking_twice",
+        "talking",
+    ),
     *("flooding", "bursting", "dying", "hogging", "opaque", "giving", "nul_channel", "surrogate_channel"),
     *("broken_factory", "deep", "long", "forgetful", "turning"),
 )

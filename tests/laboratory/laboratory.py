@@ -23,6 +23,7 @@ from threadline.runs.identity import uuid7
 from threadline.runs.model import LogEvent, LogRow, Run, RunRequest
 from threadline.tests.laboratory import graphs
 from threadline.tests.laboratory.locks import until
+from threadline.tests.laboratory.places import reach
 from threadline.tests.laboratory.processes import EngineProcess, Orders
 
 ALL_MODES = ["values", "updates", "custom"]
@@ -71,16 +72,20 @@ class Laboratory:
 
     async def open(self, conninfo: str | None = None, *, pooler: bool = False, **settings: Any) -> Engine:
         """Open an engine in this process, to the end of the test."""
-        database = replace(self.database(conninfo), pooler=pooler)
+        database = self.database(conninfo)
+        if pooler:
+            database = replace(database, pooler=True, direct_conninfo=None)
         opened = open_engine(database, self.registry, replace(SETTINGS, **settings))
         return await self._stack.enter_async_context(opened)
 
     def database(self, conninfo: str | None = None) -> Database:
-        return Database(conninfo or self.dsn, pool_size=8)
+        # Whoever names the way has something on it, and wants it to be the only one.
+        return reach(conninfo or self.dsn, pooled=conninfo is None)
 
     async def start(self, *, clock_offset: float = 0.0, conninfo: str | None = None, **settings: Any) -> EngineProcess:
         """Start an engine in a process of its own, killed at the end of the test at the latest."""
-        orders = Orders(conninfo or self.dsn, self.configuration, replace(SETTINGS, **settings), clock_offset)
+        pooled = conninfo is None
+        orders = Orders(conninfo or self.dsn, self.configuration, replace(SETTINGS, **settings), clock_offset, pooled)
         process = await asyncio.to_thread(EngineProcess, orders)
         self._stack.callback(process.kill)
         return process

@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from threadline.checkpoints.pool import Database
 from threadline.graphs.configuration import load_configuration
 from threadline.graphs.registry import Registry
 from threadline.runs.engine import EngineSettings, open_engine
+from threadline.tests.laboratory.places import reach
 
 START_SECONDS = 30.0
 
@@ -36,6 +36,7 @@ class Orders:
     configuration: Path
     settings: EngineSettings
     clock_offset: float = 0.0
+    pooled: bool = True
 
 
 class EngineProcess:
@@ -104,7 +105,7 @@ async def _serve(orders: Orders, ready: Connection) -> None:
     assert parent is not None
     loop.add_reader(parent.sentinel, os._exit, 1)  # the tests are gone: nobody will ever stop us
     registry = Registry(load_configuration(orders.configuration))
-    async with open_engine(Database(orders.conninfo, pool_size=8), registry, orders.settings) as engine:
+    async with open_engine(reach(orders.conninfo, pooled=orders.pooled), registry, orders.settings) as engine:
         ready.send(engine.process_id)
         ready.close()
         await told.wait()

@@ -4,6 +4,7 @@ It understands as much of the protocol as it takes to know which statement an an
 """
 
 import asyncio
+import re
 import struct
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -14,6 +15,8 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from threadline.tests.laboratory.locks import until
 
 READY = b"Z"
+# Tests name statements as they are written, without it.
+_SCHEMA = re.compile(rb'"[a-z_]+"\.')
 
 
 class Link:
@@ -43,11 +46,11 @@ class Link:
     def _note(self, kind: bytes, body: bytes) -> None:
         if kind == b"P":
             name, _, rest = body.partition(b"\0")
-            self.statements[name] = rest.partition(b"\0")[0]
+            self.statements[name] = _SCHEMA.sub(b"", rest.partition(b"\0")[0])
         elif kind == b"B":
             self.executing = self.statements.get(body.split(b"\0", 2)[1], b"")
         elif kind == b"Q":
-            self.executing = body
+            self.executing = _SCHEMA.sub(b"", body)
 
     async def downstream(self, reader: asyncio.StreamReader) -> None:
         """Pass on what the server says."""

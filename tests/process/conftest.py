@@ -13,6 +13,7 @@ import pytest
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
+from threadline.tests.laboratory.places import plain
 from threadline.tests.process.deployments import Deployment
 
 
@@ -59,7 +60,7 @@ def split(server_dsn: str, template_database: str) -> Iterator[Deployment]:
             sql.SQL("create database {} template {}").format(sql.Identifier(name), sql.Identifier(template_database))
         )
         with make_folder() as folder:
-            made = Deployment(folder, dsn=make_conninfo(server_dsn, dbname=name))
+            made = Deployment(folder, dsn=plain(make_conninfo(server_dsn, dbname=name)))
             asyncio.run(_start_split(made))
             yield made
             asyncio.run(made.close())

@@ -13,6 +13,7 @@ from psycopg import AsyncConnection
 from threadline.checkpoints.embedded import attach
 from threadline.tests.checkpoints.embedded.owners import find_postmaster
 from threadline.tests.laboratory.locks import until
+from threadline.tests.laboratory.places import variables as way_to
 from threadline.tests.process.programs import Program, free_port, is_alive, launch
 from threadline.tests.process.projects import Project, write_project
 
@@ -62,7 +63,7 @@ class Deployment:
         """Start `threadline` and wait for nothing."""
         name = f"{len(self.programs) + 1}-{arguments[0]}"
         program = launch(
-            arguments, self.folder, {**QUICK, **({"DATABASE_URL": self.dsn} if self.dsn else {}), **environment}, name
+            arguments, self.folder, {**QUICK, **(way_to(self.dsn) if self.dsn else {}), **environment}, name
         )
         self.programs.append(program)
         return program

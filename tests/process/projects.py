@@ -51,6 +51,7 @@ import settings
 from graphs.effects import leave, pass_gate
 from langgraph.graph import END, START, StateGraph
 from langgraph.types import interrupt
+from threadline.effects import aeffect
 
 
 class State(TypedDict, total=False):
@@ -86,6 +87,14 @@ async def count(state: State) -> State:
     await asyncio.sleep(state.get("pace", 0))
     leave(state, f"step{number} done")
     return {"log": [f"step{number}"]}
+
+
+async def charge(state: State) -> State:
+    leave(state, "charge started")
+    paid = [await aeffect(f"pay-{number}", lambda n=number: leave(state, f"payment{n} made")) for number in range(3)]
+    await pass_gate(state, "charge")
+    paid.append(await aeffect("receipt", lambda: leave(state, "receipt made")))
+    return {"log": [len(paid)]}
 
 
 def is_counting(state: State):
@@ -131,6 +140,7 @@ fork = make_fork().compile()
 nested = make_nested().compile()
 asking = sequence(step("a"), ask, step("b")).compile()
 counting = sequence(count).add_conditional_edges("count", is_counting).compile()
+charging = sequence(step("a"), charge, step("b")).compile()
 owned = sequence(tell_owner).compile()
 unstorable = sequence(step("a"), give_unstorable).compile()
 echoing = sequence(give_back).compile()
@@ -181,7 +191,7 @@ value = 1
 import nowhere_to_be_found
 '''
 
-_FLOW_NAMES = ("line", "fork", "nested", "asking", "counting", "owned", "unstorable", "echoing")
+_FLOW_NAMES = ("line", "fork", "nested", "asking", "counting", "owned", "unstorable", "echoing", "charging")
 _TALK_NAMES = ("talking", "chatty")
 
 

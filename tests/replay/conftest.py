@@ -13,12 +13,12 @@ import psycopg
 import pytest
 
 from threadline.api.app import create_app
-from threadline.checkpoints.pool import Database
 from threadline.graphs.configuration import load_configuration
 from threadline.graphs.registry import Registry
 from threadline.runs.engine import open_engine
 from threadline.settings import ApiSettings
 from threadline.tests.api.conftest import engine_settings, serve_app
+from threadline.tests.laboratory.places import reach
 
 GRAPHS = Path(__file__).with_name("replay_graphs.py")
 NAMES = ("steps", "asking", "failing", "waiting", "talking", "reporting", "delta", "nested", "parallel")
@@ -94,7 +94,7 @@ def serve_past(dsn: str, registry: Registry, **changes: Any) -> Iterator[Past]:
     from dataclasses import replace
 
     settings = replace(engine_settings(), **changes)
-    app = create_app(lambda: open_engine(Database(dsn, pool_size=16), registry, settings), ApiSettings())
+    app = create_app(lambda: open_engine(reach(dsn, pool_size=16), registry, settings), ApiSettings())
     with serve_app(app) as served, httpx.Client(base_url=served.url, timeout=60) as http:
         yield Past(http, dsn)
 

@@ -13,6 +13,7 @@ import duckdb
 import jsonpatch
 import pytest
 
+from threadline.tests.laboratory.places import variables as way_to
 from threadline.tests.replay.conftest import Past
 from threadline.tests.replay.frames import events_of
 from threadline.tests.source import ROOT
@@ -41,7 +42,9 @@ class Shell:
 
     def run(self, line: str, stderr: int = subprocess.PIPE) -> subprocess.CompletedProcess[str]:
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("THREADLINE", "TEST_"))}
-        environment = kept | self.names | {"DATABASE_URL": url_of(self.past.dsn)}
+        environment = (
+            kept | self.names | way_to(self.past.dsn) | {"DATABASE_URL": url_of(way_to(self.past.dsn)["DATABASE_URL"])}
+        )
         program = f"{sys.executable} -W error::DeprecationWarning -m threadline.cli"
         return subprocess.run(
             ["bash", "-c", re.sub(r"^threadline", program, line)],
@@ -61,10 +64,12 @@ class Shell:
 
 
 def url_of(dsn: str) -> str:
+    from urllib.parse import quote
+
     from psycopg.conninfo import conninfo_to_dict
 
     parts = conninfo_to_dict(dsn)
-    query = "&".join(f"{name}={parts[name]}" for name in ("host", "port") if name in parts)
+    query = "&".join(f"{name}={quote(str(parts[name]))}" for name in ("host", "port", "options") if name in parts)
     return f"postgresql://{parts['user']}@/{parts['dbname']}?{query}"
 
 

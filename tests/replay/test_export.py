@@ -14,11 +14,12 @@ import duckdb
 import pyarrow  # type: ignore[import-untyped]  # the package has no types
 import pytest
 
-from threadline.checkpoints.pool import Database, Pool, open_pool
+from threadline.checkpoints.pool import Pool, open_pool
 from threadline.replay.export import export
 from threadline.replay.files import Format
 from threadline.replay.tables import EVENTS, RUNS, STEPS, THREADS, to_microseconds
 from threadline.runs.errors import Invalid, ThreadNotFound
+from threadline.tests.laboratory.places import reach
 from threadline.tests.replay.conftest import Past
 from threadline.tests.replay.frames import events_of
 
@@ -27,7 +28,7 @@ NAMES = ("threads", "runs", "events", "steps")
 
 def written(past: Past, folder: Path, form: Format = Format.PARQUET, **choice: Any) -> dict[Path, int]:
     async def run() -> dict[Path, int]:
-        async with open_pool(Database(past.dsn), "export") as pool:
+        async with open_pool(reach(past.dsn), "export") as pool:
             return await export(pool, folder, form, **choice)
 
     return asyncio.run(run())

@@ -97,6 +97,10 @@ async def fill(world: World, thread_id: UUID) -> None:
     await world.rows(
         "insert into run_base_writes values (%s, %s, '', 'c', 't', '', 0, 'log', null, 'blob')", thread_id, run_id
     )
+    await world.rows(
+        "insert into effects values (%s, 'task', 'paid', '', 'c', %s, 'bytes', convert_to(repeat('x', 5000), 'UTF8'))",
+        *(thread_id, run_id),
+    )
 
 
 async def test_the_measure_is_what_the_columns_of_all_tables_take(world: World) -> None:
@@ -110,6 +114,7 @@ async def test_the_measure_is_what_the_columns_of_all_tables_take(world: World) 
         "checkpoint_writes": measured["pending_writes"],
         "run_events": measured["events"],
         "runs": measured["runs"],
+        "effects": measured["effects"],
     }
     assert {name: part["bytes"] for name, part in counted.items()} == {name: sizes.pop(name) for name in counted}
     assert measured["rollback_writes"]["bytes"] == sizes.pop("run_bases") + sizes.pop("run_base_writes")

@@ -15,6 +15,7 @@ from threadline.runs import recorder
 from threadline.runs.errors import NothingToCancel, RunNotFound, ThreadBusy
 from threadline.runs.model import CancelAction, MultitaskStrategy, Run
 from threadline.runs.sweep import Sweep
+from threadline.tests.laboratory.places import plain_of
 from threadline.tests.runs.life_world import World, eventually, load_graphs, open_world
 
 
@@ -31,7 +32,7 @@ async def world(database: Database, registry: Registry) -> AsyncIterator[World]:
 
 def kill_worker_of(database: Database, run: Run) -> None:
     """Let the run belong to a process that died, in one moment: its lease has passed and it never writes again."""
-    with psycopg.connect(database.conninfo) as connection:
+    with psycopg.connect(plain_of(database)) as connection:
         connection.execute("update runs set process_id = %s where run_id = %s", [uuid4(), run.run_id])
         connection.execute("update thread_heads set epoch = epoch + 1 where thread_id = %s", [run.thread_id])
 
@@ -203,7 +204,7 @@ async def test_a_run_whose_worker_died_goes_on_with_the_next_attempt(world: Worl
 async def test_a_cancel_outlives_the_worker_that_should_have_carried_it_out(world: World) -> None:
     run = await world.start("waiting")
     await world.reach(run, ".node_started", 2)
-    with psycopg.connect(world.database.conninfo) as connection:
+    with psycopg.connect(plain_of(world.database)) as connection:
         connection.execute("update thread_heads set cancel = 'interrupt' where thread_id = %s", [run.thread_id])
         connection.execute("update thread_heads set epoch = epoch + 1 where thread_id = %s", [run.thread_id])
         connection.execute("update runs set process_id = %s where run_id = %s", [uuid4(), run.run_id])
@@ -236,7 +237,7 @@ async def test_a_run_of_a_deleted_thread_ends_without_a_trace(world: World) -> N
     waiting = asyncio.create_task(world.answer(run))
     await world.engine.threads.delete(run.thread_id)
     assert await waiting is None
-    with psycopg.connect(world.database.conninfo, autocommit=True) as connection:
+    with psycopg.connect(plain_of(world.database), autocommit=True) as connection:
 
         async def is_gone() -> bool:
             tables = ("runs", "run_events", "thread_heads", "threads")
@@ -259,7 +260,7 @@ async def test_a_stopping_worker_hands_its_runs_back(database: Database, registr
     async with open_world(database, registry, drain=timedelta(seconds=0.6)) as world:
         run = await world.start("waiting")
         await world.reach(run, ".node_started", 2)
-    with psycopg.connect(database.conninfo) as connection:
+    with psycopg.connect(plain_of(database)) as connection:
         row = connection.execute("select status, attempt, failures from runs").fetchone()
     assert row == ("pending", 1, 0)
     async with open_world(database, registry) as world:
@@ -273,7 +274,7 @@ async def test_the_thread_of_a_stateless_run_is_swept(world: World) -> None:
     await world.answer(run)
     threads: list[UUID] = [thread.thread_id for thread in await world.engine.threads.search()]
     assert threads == [kept.thread_id]
-    with psycopg.connect(world.database.conninfo, autocommit=True) as connection:
+    with psycopg.connect(plain_of(world.database), autocommit=True) as connection:
         row = connection.execute(
             "select expires_at > clock_timestamp() from threads where thread_id = %s", [run.thread_id]
         ).fetchone()

@@ -170,24 +170,48 @@ async def test_nothing_refers_to_a_value_that_a_prune_removed(world: World) -> N
     assert result["log"][-1] == "yes"
 
 
-async def test_the_state_of_a_delta_channel_outlives_a_prune(world: World) -> None:
-    def extend(state: list[Any], writes: Any) -> list[Any]:
-        return [*state, *(item for write in writes for item in write)]
+def extend(state: list[Any], writes: Any) -> list[Any]:
+    return [*state, *(item for write in writes for item in write)]
+
+
+def summing(world: World, snapshot_frequency: int) -> Any:
+    """A graph that adds two messages to what it was given, and stores what is added."""
 
     class Summed(TypedDict, total=False):
-        items: Annotated[list[Any], DeltaChannel(extend)]
+        items: Annotated[list[Any], DeltaChannel(extend, snapshot_frequency=snapshot_frequency)]
 
     builder = StateGraph(Summed)
     for name in ("a", "b"):
-        builder.add_node(name, lambda state, name=name: {"items": [HumanMessage(name, id=name)]})
+        builder.add_node(name, lambda state, name=name: {"items": [HumanMessage(name)]})
     builder.add_edge(START, "a").add_edge("a", "b").add_edge("b", END)
-    graph = builder.compile(checkpointer=ThreadSaver(world.pool))
+    return builder.compile(checkpointer=ThreadSaver(world.pool))
+
+
+async def test_the_state_of_a_delta_channel_outlives_a_prune(world: World) -> None:
+    graph = summing(world, 100)
     thread_id = (await world.threads.create()).thread_id
-    await graph.ainvoke({"items": [HumanMessage("in", id="in")]}, config_of(thread_id))
+    await graph.ainvoke({"items": [HumanMessage("in")]}, config_of(thread_id))
     before = (await graph.aget_state(config_of(thread_id))).values
     assert len(before["items"]) == 3
     assert await retention(world).prune([thread_id], KEEP) == 1
     assert (await graph.aget_state(config_of(thread_id))).values == before
+
+
+@pytest.mark.parametrize("snapshot_frequency", [1, 2, 3, 5])
+async def test_of_a_delta_channel_only_what_follows_its_snapshot_is_kept(world: World, snapshot_frequency: int) -> None:
+    graph = summing(world, snapshot_frequency)
+    thread_id = (await world.threads.create()).thread_id
+    for turn in range(1, 7):
+        await graph.ainvoke({"items": [HumanMessage("in")]}, config_of(thread_id))
+        if turn == 4:
+            await graph.aupdate_state(config_of(thread_id), {"items": [HumanMessage("edited")]}, as_node="b")
+        before = (await graph.aget_state(config_of(thread_id))).values["items"]
+        assert await retention(world).prune([thread_id], KEEP) == 1
+        after = (await graph.aget_state(config_of(thread_id))).values["items"]
+        assert [(item.content, item.id) for item in after] == [(item.content, item.id) for item in before]
+        assert len(after) == turn * 3 + (turn >= 4)
+        # A superstep without a write to the channel lies between those with one.
+        assert await checkpoints(world, thread_id) <= 2 * snapshot_frequency + 1
 
 
 async def test_a_subgraph_with_a_memory_of_its_own_keeps_it(world: World) -> None:

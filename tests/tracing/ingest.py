@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Event, Lock, Thread
 from typing import Any
+from uuid import uuid4
 
 import zstandard
 
@@ -21,7 +22,11 @@ BIG = ("inputs", "outputs", "events", "extra", "error", "serialized")
 
 @dataclass
 class Ingest:
-    """What was received. `status`, `delay` (seconds) and `hangs` say how traces are answered from now on."""
+    """What was received. `status`, `delay` (seconds) and `hangs` say how traces are answered from now on.
+
+    `desk` says how requests for addresses of feedback are: `open`, `broken`, `confused` or `silent`; `wishes` are
+    those requests, each with its headers.
+    """
 
     multipart: bool = True
     zstd: bool = True
@@ -29,6 +34,8 @@ class Ingest:
     delay: float = 0.0
     hangs: bool = False
     url: str = ""
+    desk: str = "open"
+    wishes: list[tuple[dict[str, str], Any]] = field(default_factory=list)
     requests: list[tuple[str, dict[str, str]]] = field(default_factory=list)
     raw: list[bytes] = field(default_factory=list)
     _posts: dict[str, Span] = field(default_factory=dict)
@@ -117,6 +124,9 @@ def _answerer(ingest: Ingest) -> type[BaseHTTPRequestHandler]:
 
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["content-length"]))
+            if self.path == "/feedback/tokens":
+                self._answer_wishes(json.loads(body))
+                return
             if ingest.hangs:
                 ingest.released.wait(30)
                 return
@@ -124,6 +134,19 @@ def _answerer(ingest: Ingest) -> type[BaseHTTPRequestHandler]:
             if ingest.status < 300:
                 ingest.take(self.path, {name.lower(): value for name, value in self.headers.items()}, body)
             self._answer(ingest.status, b"{}")
+
+        def _answer_wishes(self, wishes: list[Any]) -> None:
+            ingest.wishes.append(({name.lower(): value for name, value in self.headers.items()}, wishes))
+            tokens = [{"id": str(uuid4()), "url": f"{ingest.url}/tokens/{each['feedback_key']}"} for each in wishes]
+            match ingest.desk:
+                case "silent":
+                    ingest.released.wait(30)
+                case "broken":
+                    self._answer(500, b"{}")
+                case "confused":
+                    self._answer(200, json.dumps(tokens[1:]).encode())
+                case _:
+                    self._answer(200, json.dumps(tokens).encode())
 
         def _answer(self, status: int, body: bytes) -> None:
             self.send_response(status)

@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from threadline.tests.commands.guides import Block, Reader, read_guide
+from threadline.tests.laboratory.places import variables as way_to
 from threadline.tests.source import ROOT
 from threadline.tests.tracing.ingest import Ingest, serve_ingest
 from threadline.tests.tracing.traced_world import QUESTION
@@ -30,7 +31,7 @@ def ingest() -> Iterator[Ingest]:
 @pytest.fixture
 def reader(dsn: str, tmp_path: Path, ingest: Ingest) -> Iterator[Reader]:
     """Somebody in the clone, whose LangSmith is the stand-in."""
-    variables = {"DATABASE_URL": dsn, "THREADLINE_DATA_DIR": str(tmp_path / "data"), "LANGSMITH_ENDPOINT": ingest.url}
+    variables = {**way_to(dsn), "THREADLINE_DATA_DIR": str(tmp_path / "data"), "LANGSMITH_ENDPOINT": ingest.url}
     reading = Reader(ROOT, tmp_path, **variables)
     yield reading
     reading.abandon()
@@ -45,7 +46,7 @@ def ask(url: str) -> str:
 @pytest.mark.skipif(shutil.which("curl") is None, reason="the guide's readers have curl")
 def test_the_guide_of_tracing_does_what_it_says(reader: Reader, ingest: Ingest) -> None:
     blocks = [block for block in read_guide("docs/tracing.md") if block.kind]
-    switch_on, run, resend = blocks
+    switch_on, run, praised, resend = blocks
     assert {block.kind for block in blocks} == {"sh"}
     reader.follow(switch_on)
     assert httpx.get(f"{reader.url}/info").json()["flags"]["langsmith"] is True
@@ -56,6 +57,8 @@ def test_the_guide_of_tracing_does_what_it_says(reader: Reader, ingest: Ingest) 
     ordinary = ask(reader.url)
     wait_until(lambda: ingest.is_whole(ordinary))
     assert {span["session_name"] for span in ingest.trace(ordinary)} == {"research"}
+    streamed = reader.follow(praised)
+    assert 'event: feedback\ndata: {"thumbs":"' + ingest.url in streamed
     wait_until(lambda: told(reader)["sent"] > 0)
     assert (told(reader)["spooled"], told(reader)["dropped"]) == (0, 0)
     spool_and_send_again(reader, ingest, resend)

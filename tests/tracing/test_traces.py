@@ -14,6 +14,7 @@ from threadline.graphs.registry import system_assistant_id
 from threadline.runs.invocation import trace_id
 from threadline.runs.model import Run
 from threadline.runs.tracing import is_sampled
+from threadline.tests.laboratory.places import plain_of
 from threadline.tests.runs.life_world import World, eventually
 from threadline.tests.tracing.ingest import Ingest, serve_ingest
 from threadline.tests.tracing.traced_process import start_traced
@@ -86,7 +87,7 @@ async def test_every_span_names_thread_run_assistant_graph_version_and_attempt(w
         "run_id": str(run.run_id),
         "assistant_id": str(system_assistant_id("planning")),
         "graph_id": "planning",
-        "graph_version": world.registry.version("planning"),
+        "graph_version": world.registry.stamp("planning")["topology_hash"],
         "run_attempt": 1,
     }
     assert expected["graph_version"]
@@ -119,7 +120,7 @@ async def test_a_killed_run_s_next_attempt_is_a_trace_of_its_own(world: World, i
     request = world.ask_for("planning", thread_id=asked.thread_id, kwargs={"command": {"resume": "yes"}})
     run = await world.engine.queue.create(request)
     await world.reach(run, ".node_started", 2)
-    with psycopg.connect(world.database.conninfo, autocommit=True) as connection:
+    with psycopg.connect(plain_of(world.database), autocommit=True) as connection:
         connection.execute("update runs set process_id = %s where run_id = %s", [uuid4(), run.run_id])
         connection.execute("update thread_heads set epoch = epoch + 1 where thread_id = %s", [run.thread_id])
     await world.answer(run)

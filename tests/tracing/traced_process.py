@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
 
+from threadline.tests.laboratory.places import variables as way_to
 from threadline.tests.tracing.traced_world import GRAPHS, NAMES
 
 PROGRAM = Path(__file__).with_name("traced_server.py")
@@ -45,7 +46,7 @@ def start_traced(dsn: str, folder: Path, endpoint: str, environ: Mapping[str, st
     variables = {
         "PATH": "/usr/bin:/bin",
         "HOME": str(folder),
-        "DATABASE_URL": dsn,
+        **way_to(dsn),
         "LANGSMITH_TRACING": "true",
         "LANGSMITH_API_KEY": "lsv2_test",
         "LANGSMITH_ENDPOINT": endpoint,

@@ -12,7 +12,7 @@ from socket import socket
 
 from threadline.api.app import create_app
 from threadline.api.server import Server
-from threadline.checkpoints.pool import Database
+from threadline.commands.databases import configured_database
 from threadline.graphs.configuration import load_configuration
 from threadline.graphs.registry import Registry
 from threadline.runs.engine import Engine, EngineSettings, open_engine
@@ -24,8 +24,8 @@ def main() -> None:
     logging.basicConfig(level=logging.DEBUG, stream=sys.stderr)
     settings = load_settings()
     registry = Registry(load_configuration(Path("langgraph.json")))
-    assert settings.database.url is not None
-    database = Database(settings.database.url.get_secret_value(), pool_size=8)
+    database = configured_database(settings.database)
+    assert database is not None
     engine_settings = EngineSettings(
         executes=True,
         concurrency=settings.worker.run_concurrency,

@@ -17,6 +17,7 @@ from threadline.tests.checkpoints.embedded.owners import eventually
 from threadline.tests.commands.conftest import Launch
 from threadline.tests.commands.programs import environment, run
 from threadline.tests.graphs.assistant.papers import pdf
+from threadline.tests.laboratory.places import variables as way_to
 from threadline.tests.source import ROOT
 
 MANUAL = pdf(
@@ -55,7 +56,7 @@ def test_the_demo_with_a_server_of_ones_own_leaves_its_databases_as_they_were(
     server_dsn: str, dsn: str, folder: Path
 ) -> None:
     (folder / "guide.md").write_text("# Turbines\n\nTurbines are oiled every Monday, and never on a Sunday.\n")
-    played = run("demo", "--docs", "guide.md", cwd=folder, variables={"DATABASE_URL": dsn})
+    played = run("demo", "--docs", "guide.md", cwd=folder, variables=way_to(dsn))
     assert played.returncode == 0, played.stdout + played.stderr
     assert "What do the documents say about Turbines?" in played.stdout
     assert "guide.md, passage 1" in played.stdout
