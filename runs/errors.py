@@ -6,7 +6,7 @@ RunError
   MigrationFailed     ends a run
   Invalid             UnknownGraph  NothingToCancel is a NotFound; InvalidState  InvalidItem
   Gone                CursorTrimmed  ThreadGone
-  TooManyPending  EmbeddingFailed  Unreadable
+  TooManyPending  ThreadHeld  EmbeddingFailed  Unreadable
   LeaseLost           never leaves the worker
 """
 
@@ -153,6 +153,13 @@ class TooManyPending(RunError):
 
 class Unreadable(RunError):
     """What is stored cannot be opened; the text says where, and with which key."""
+
+
+class ThreadHeld(RunError):
+    """Somebody has the thread's head locked for longer than a request waits: mostly a process that is in trouble."""
+
+    def __init__(self) -> None:
+        super().__init__("The thread is held up by another request. Nothing was done; send the request again.")
 
 
 class LeaseLost(RunError):

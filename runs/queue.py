@@ -21,6 +21,7 @@ from threadline.runs.errors import (
     NothingToCancel,
     RunNotFound,
     ThreadBusy,
+    ThreadHeld,
     ThreadNotFound,
     TooManyPending,
 )
@@ -69,8 +70,8 @@ class Queue:
     async def create(self, request: RunRequest) -> Run:
         """Accept a run; it is committed when this returns, and executed by some process sooner or later.
 
-        Raises ThreadNotFound, ThreadBusy (strategy reject), VersionPinned, TooManyPending, RefusedWebhook, TypeError
-        for an input without a JSON form.
+        Raises ThreadNotFound, ThreadBusy (strategy reject), ThreadHeld, VersionPinned, TooManyPending, RefusedWebhook,
+        TypeError for an input without a JSON form.
         """
         await self._check([request])
         return await self._accept(request)
@@ -88,7 +89,7 @@ class Queue:
             await _ensure_thread(self._pool, request.thread_id)
         try:
             run = await self._admission.admit(request)
-        except ThreadBusy:
+        except (ThreadBusy, ThreadHeld):
             if request.multitask_strategy not in SUPERSEDING:
                 raise
             run = await self._place(request)
