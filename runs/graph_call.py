@@ -13,6 +13,7 @@ from threadline.checkpoints.buffer import RunBuffer
 from threadline.checkpoints.run_saver import RunSaver
 from threadline.runs.invocation import Invocation
 from threadline.runs.model import Claim, JsonObject
+from threadline.runs.projections import Projections
 from threadline.runs.recorder import Recorder
 from threadline.runs.resumption import Resumption
 from threadline.runs.supersteps import pace
@@ -41,11 +42,16 @@ async def call_graph(
         saver.serde = workshop.serializers.of(graph_id)
         invocation = await Resumption(workshop, claim, saver, buffer).begin(graph, invocation)
         recorder.note_version(saver.stamp)
+        if recorder.transcript is not None and graph.stream_transformers:
+            recorder.projections = Projections(
+                graph, lambda data: recorder.log_event("custom", data), recorder.on_overflow
+            )
         config: Any = _hooked(workshop, invocation, recorder)
         async with workshop.tracing.trace(claim.run, saver.stamp.get("topology_hash"), recorder.log_event) as trace:
             config["callbacks"] = [*trace.callbacks, *recorder.callbacks]
-            with recorder.transcript or nullcontext():
-                await _stream(graph, invocation, config, _options(invocation, control), recorder)
+            async with recorder.projections or nullcontext():
+                with recorder.transcript or nullcontext():
+                    await _stream(graph, invocation, config, _options(invocation, control), recorder)
 
 
 def _hooked(workshop: Workshop, invocation: Invocation, recorder: Recorder) -> RunnableConfig:

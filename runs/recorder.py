@@ -27,6 +27,7 @@ from threadline.runs.encoding import encode
 from threadline.runs.messages import MessageListener, MessageModes
 from threadline.runs.model import ATTEMPT_STARTED, INPUT_REQUESTED, NODE_FINISHED, NODE_STARTED, JsonObject
 from threadline.runs.past import Past
+from threadline.runs.projections import Projections
 from threadline.runs.state_view import view_config
 from threadline.runs.tokens import TokenMeter
 from threadline.runs.transcript import Transcript
@@ -66,7 +67,7 @@ class Recorder:
         self._holds = holds
         self._past = past
         self._secrets = secrets
-        self._on_overflow = on_overflow
+        self.on_overflow = on_overflow
         self.opening: JsonObject | None = opening  # until it is logged
         self._meter = TokenMeter()
         self._messages = MessageModes(modes, self._log)
@@ -81,6 +82,7 @@ class Recorder:
         self.questions: list[Any] = []  # what the interrupts ask, as the wire shows it
         self.transcript = Transcript(self._log, secrets) if protocol else None
         self._asked: set[str] = set()
+        self.projections: Projections | None = None
         if self.transcript is not None:
             self._open()
             self.transcript.cut_short(past.transcript)
@@ -90,7 +92,7 @@ class Recorder:
     def stream(self) -> StreamProtocol:
         """The hook for `configurable["__pregel_stream"]`."""
         modes: set[Any] = {"values", "updates", "tasks"}
-        modes |= self._modes & {"checkpoints", "debug"}
+        modes |= (self._modes | (self.projections.modes if self.projections else set())) & {"checkpoints", "debug"}
         return StreamProtocol(self._take, modes)
 
     @property
@@ -129,6 +131,8 @@ class Recorder:
 
     def _take(self, chunk: StreamChunk) -> None:
         ns, mode, value = chunk
+        if self.projections is not None and not (mode == "updates" and _is_cached(value)):
+            self.projections.take(ns, mode, value)
         match mode:
             case "values":
                 self._take_values(ns, value)
@@ -164,7 +168,7 @@ class Recorder:
             return
         self._buffer.add_event(name, encode(value), bound=bound)
         if self._buffer.pending_bytes > MAX_PENDING_BYTES:
-            self._on_overflow()
+            self.on_overflow()
 
     def _emit(self, mode: str, ns: tuple[str, ...], value: Any, *, bound: bool = False) -> None:
         """Log an event of a mode somebody asked for."""

@@ -35,7 +35,7 @@ GRAPHS = Path(__file__).with_name("served_graphs.py")
 STREAMED_GRAPHS = Path(__file__).with_name("streamed_graphs.py")
 NAMES = ("steps", "asking", "ticking", "failing", "configured", "nested")
 STREAMED = ["talking", "chorus", "broken_off", "asking", "asking_twice", "nested", "nested_asking", "nested_failing"]
-STREAMED += ["dozing", "failing", "calling"]
+STREAMED += ["dozing", "failing", "calling", "projecting"]
 HEARTBEAT = timedelta(seconds=0.3)
 MAX_BODY = 100_000
 

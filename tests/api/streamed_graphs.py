@@ -10,6 +10,7 @@ from langchain_core.tools import tool
 from langgraph.config import get_stream_writer
 from langgraph.graph import END, START, StateGraph, add_messages
 from langgraph.prebuilt import ToolNode
+from langgraph.stream import StreamChannel, StreamTransformer
 from langgraph.types import interrupt
 from typing_extensions import TypedDict
 
@@ -101,6 +102,62 @@ dozing = _chain(doze=_doze)
 failing = _chain(plan=_plan, fail=_fail)
 nested_failing = _chain(inner=_chain(fail=_fail))
 calling = _chain(call=_call, tools=ToolNode([add]))
+
+
+class Counting(StreamTransformer):
+    """Says on its channel which node has returned something."""
+
+    required_stream_modes = ("updates",)
+
+    def __init__(self, scope: tuple[str, ...] = ()) -> None:
+        super().__init__(scope)
+        self._counts: StreamChannel[Any] = StreamChannel("counts")
+        self._hidden: StreamChannel[Any] = StreamChannel()
+
+    def init(self) -> dict[str, Any]:
+        return {"counts": self._counts, "hidden": self._hidden}
+
+    def process(self, event: Any) -> bool:
+        if event["method"] == "updates":
+            self._counts.push({"nodes": list(event["params"]["data"])})
+            self._hidden.push("seen here only")
+        return True
+
+
+class Summing(StreamTransformer):
+    """Takes its time, and says at the end how many values it has seen."""
+
+    required_stream_modes = ("values",)
+
+    def __init__(self, scope: tuple[str, ...] = ()) -> None:
+        super().__init__(scope)
+        self._sum: StreamChannel[Any] = StreamChannel("sum")
+        self._seen = 0
+
+    def init(self) -> dict[str, Any]:
+        return {"sum": self._sum}
+
+    async def aprocess(self, event: Any) -> bool:
+        await asyncio.sleep(0.01)
+        self._seen += event["method"] == "values"
+        return True
+
+    async def afinalize(self) -> None:
+        self._sum.push(self._seen)
+
+
+class Broken(StreamTransformer):
+    """Raises at the first event."""
+
+    def init(self) -> dict[str, Any]:
+        return {}
+
+    def process(self, event: Any) -> bool:
+        raise ValueError("broken")
+
+
+_line = StateGraph(State).add_node("plan", _plan).add_node("act", _plan).add_edge(START, "plan").add_edge("plan", "act")
+projecting = _line.compile(transformers=[Broken, Counting, Summing])
 
 _both = StateGraph(State)
 _both.add_node("ask", _ask).add_node("other", _ask_other)

@@ -283,3 +283,15 @@ def test_a_thread_needs_an_id_that_is_one(http: httpx.Client) -> None:
     for path in ("commands", "stream/events"):
         answer = http.post(f"/threads/nobody/{path}", json={"channels": ["values"]})
         assert (answer.status_code, answer.json()["detail"]) == (422, "Invalid thread ID: must be a UUID")
+
+
+def test_what_a_graphs_own_transformers_push_is_sent_on_channels_of_their_names(thread: Thread) -> None:
+    thread.start("streamed_projecting", {})
+    events = thread.read()
+    assert data(events[-1])["event"] == "completed"
+    counts = [{"name": "counts", "payload": {"nodes": [name]}} for name in ("plan", "act")]
+    pushed = [event for event in events if event["method"] == "custom" and "payload" in data(event)]
+    assert [data(event) for event in pushed] == [*counts, {"name": "sum", "payload": len(of(events, "values"))}]
+    assert pushed[0]["seq"] < next(event["seq"] for event in events if event["method"] == "updates")
+    assert of(thread.read(["custom:sum"]), "custom") == [data(pushed[-1])]
+    assert of(thread.read(["custom:counts"]), "custom") == counts

@@ -50,7 +50,12 @@ INTENDED = (
     Rule("run-metadata", "*metadata.topology_hash", theirs=GONE),
     Rule("run-metadata", "*metadata.code_hash", theirs=GONE),
     Rule("run-metadata", "*metadata.graph_id", call="* /threads/*/state*|*history*", theirs=GONE),
-    Rule("storage-counts", "body.events|body.runs|body.thread|body.rollback_writes", call="GET *storage", theirs=GONE),
+    Rule(
+        "storage-counts",
+        "body.effects|body.events|body.runs|body.thread|body.rollback_writes",
+        call="GET *storage",
+        theirs=GONE,
+    ),
     Rule("run-deletion", "body*", scenario="a_run_is_created_and_looked_up", call="GET */state"),
     Rule("claimed-at-once", "body*.status", theirs="pending", ours="running"),
     Rule("stateless-location", "headers.location", call="POST /runs/stream", ours="/threads/*"),

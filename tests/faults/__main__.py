@@ -4,9 +4,14 @@ import argparse
 import asyncio
 import logging
 import random
+import signal
 import sys
+from pathlib import Path
 
+from threadline.tests.faults.archive import read
+from threadline.tests.faults.checker import check
 from threadline.tests.faults.faults import FAULTS, LOSING, MIXED
+from threadline.tests.faults.orders import KINDS, LONG
 from threadline.tests.faults.report import describe
 from threadline.tests.faults.sitting import LARGE, SMALL, Plan, sit
 
@@ -14,6 +19,11 @@ from threadline.tests.faults.sitting import LARGE, SMALL, Plan, sit
 def main() -> int:
     """Hold one sitting, and tell it; 1 when something was violated."""
     options = _parse()
+    if options.judge is not None:
+        violations = check(read(options.judge / "facts.json"))
+        print(*(f"{violation.rule}: {violation.what}" for violation in violations), sep="\n")
+        return 1 if violations else 0
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: what was started must end, too
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
     logging.getLogger("faults").setLevel(logging.INFO)
     seed = random.SystemRandom().randrange(10**6) if options.seed is None else options.seed
@@ -22,6 +32,7 @@ def main() -> int:
         seconds=options.seconds,
         faults=tuple(options.only or (LOSING if options.recovery else MIXED)),
         rounds=options.recovery,
+        kinds=LONG if options.recovery else KINDS,
         pause=options.pause,
         pace=options.pace,
         clients=options.clients,
@@ -45,6 +56,7 @@ def _parse() -> argparse.Namespace:
     )
     parser.add_argument("--small", action="store_true", help="one API and two workers, no serve")
     parser.add_argument("--only", action="append", choices=list(FAULTS), help="this fault, and others named so")
+    parser.add_argument("--judge", type=Path, metavar="FOLDER", help="no sitting: judge again what a violation left")
     return parser.parse_args()
 
 

@@ -27,6 +27,11 @@ RULES: dict[str, Rule] = {
     "a thread's checkpoints are one line": checkpoint_rules.find_branches,
 }
 
+# What no history shows, and the sitting finds by itself.
+ANSWERS = "a good request is never told that it was wrong"
+CLIENTS = "a client comes to its end"
+PROCESSES = "a process ends when it is told to or killed, not by itself"
+
 
 class Violation(NamedTuple):
     """A rule that was broken, and where."""

@@ -14,9 +14,9 @@ def find_split_reports(history: History) -> Iterator[str]:
     stored: dict[tuple[str, str], set[int]] = defaultdict(set)
     for write in history.writes:
         stored[write.thread_id, write.task_id].add(write.transaction)
-    exits = {row.run_id for row in history.runs if row.durability == "exit"}
+    saving = {row.run_id for row in history.runs if row.durability != "exit"}
     for row in history.log:
-        for event in row.events if row.run_id not in exits else ():
+        for event in row.events if row.run_id in saving else ():  # one that was rolled back has left only its events
             if event.name != NODE_FINISHED:
                 continue
             data = orjson.loads(event.data)

@@ -5,44 +5,18 @@ They write down what they were told, and whatever a client should never be told.
 
 import asyncio
 import json
-import random
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
-from uuid import uuid4
+from typing import Any
 
 import httpx
 from langgraph_sdk.client import LangGraphClient
 
 from threadline.tests.faults.facts import Accepted, Answer, Event, Received, canonical, comparable
+from threadline.tests.faults.orders import Order
 
-MODES = ["values", "updates", "messages-tuple", "custom"]
 PAUSE = 0.2  # seconds before a client comes back
 LONGEST_SILENCE = 20.0  # seconds; a heartbeat comes every five
-CROWD = 12  # runs that are put on a busy thread and taken back
-
-
-class Kind(NamedTuple):
-    """A graph and its size."""
-
-    graph: str
-    state: dict[str, Any]
-
-    @property
-    def name(self) -> str:
-        return self.graph + "".join(f" {key}={value}" for key, value in sorted(self.state.items()) if key == "steps")
-
-
-KINDS = (
-    Kind("counting", {"steps": 12, "pace": 0.05}),
-    Kind("counting", {"steps": 40, "pace": 0.02}),
-    Kind("counting", {"steps": 25, "pace": 0.0}),
-    Kind("fork", {"pace": 0.1}),
-    Kind("nested", {"pace": 0.1}),
-    Kind("chatty", {"pace": 0.2}),
-)
-BLOCKING = Kind("blocking", {"pace": 0.0})
-DURABILITIES = ("async", "async", "sync", "exit")
 
 
 @dataclass
@@ -64,38 +38,14 @@ class Notes:
             self.refused.append(f"{name} was answered {error.response.status_code} to {error.request.url}")
 
 
-class Order(NamedTuple):
-    """A run that a client is to start."""
-
-    kind: Kind
-    durability: str
-    thread_id: str
-    is_compared: bool = True
-
-    @property
-    def body(self) -> dict[str, Any]:
-        return {
-            "input": self.kind.state,
-            "stream_mode": MODES,
-            "stream_subgraphs": True,
-            "if_not_exists": "create",
-            "durability": self.durability,
-        }
-
-    def accepted(self, run_id: str) -> Accepted:
-        return Accepted(run_id, self.thread_id, self.kind.name, self.durability, self.is_compared)
+async def follow_plainly(http: httpx.AsyncClient, notes: Notes, name: str, order: Order) -> bool:
+    """Start a run and read its stream as any client of server-sent events would; returns whether it came to its end."""
+    run_id = await start(http, notes, name, order)
+    return run_id is not None and await follow(http, notes, name, order, run_id)
 
 
-def make_order(chance: random.Random) -> Order:
-    """Choose a run."""
-    return Order(chance.choice(KINDS), chance.choice(DURABILITIES), str(uuid4()))
-
-
-async def follow_plainly(http: httpx.AsyncClient, notes: Notes, name: str, order: Order) -> None:
-    """Start a run and read its stream as any client of server-sent events would."""
-    run_id = await _start(http, notes, name, order)
-    if run_id is None:
-        return
+async def follow(http: httpx.AsyncClient, notes: Notes, name: str, order: Order, run_id: str) -> bool:
+    """Read the stream of a run to its end; False when the run is gone, as it may be."""
     events: list[Event] = []
     path = f"/threads/{order.thread_id}/runs/{run_id}/stream"
     last = "-1"
@@ -108,13 +58,17 @@ async def follow_plainly(http: httpx.AsyncClient, notes: Notes, name: str, order
                     last = str(event.seq)
                 ended = True
             except httpx.HTTPError as error:
+                if order.may_go and isinstance(error, httpx.HTTPStatusError) and error.response.status_code == 404:
+                    return False
                 notes.meet(name, error)
                 await asyncio.sleep(PAUSE)
     finally:
-        notes.received.append(Received(name, run_id, tuple(events), ended))
+        if ended or not order.may_go:
+            notes.received.append(Received(name, run_id, tuple(events), ended))
+    return ended
 
 
-async def _start(http: httpx.AsyncClient, notes: Notes, name: str, order: Order) -> str | None:
+async def start(http: httpx.AsyncClient, notes: Notes, name: str, order: Order) -> str | None:
     """Start a run; None when it was not accepted, or nobody knows."""
     try:
         answer = await http.post(
@@ -198,18 +152,3 @@ async def wait_by_sdk(sdk: LangGraphClient, notes: Notes, name: str, order: Orde
             notes.meet(name, error)
         await asyncio.sleep(PAUSE)
     notes.answers.append(Answer(name, run["run_id"], comparable(values)))
-
-
-async def crowd(http: httpx.AsyncClient, notes: Notes, name: str, order: Order) -> None:
-    """Put runs on one busy thread and take those that wait back again, so that two processes write to its log."""
-    following = asyncio.create_task(follow_plainly(http, notes, name, order._replace(is_compared=False)))
-    waiting = order._replace(kind=Kind("fork", {"pace": 0.0}), is_compared=False)
-    for _ in range(CROWD):
-        run_id = await _start(http, notes, name, waiting)
-        try:
-            if run_id is not None:
-                await http.post(f"/threads/{order.thread_id}/runs/{run_id}/cancel")
-        except httpx.HTTPError as error:
-            notes.meet(name, error)
-        await asyncio.sleep(PAUSE / 10)
-    await following

@@ -26,13 +26,19 @@ def comparable(values: Any) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """A run that the server has answered with 2xx. `kind` names its graph and size, for comparison with a calm one."""
+    """A run that the server has answered with 2xx.
+
+    `kind` names its graph and size, for comparison with a calm one where `is_compared`: it has its thread to itself,
+    and nobody cancels it; or it took the place of `instead_of`, which was rolled back. One that `may_go` may be.
+    """
 
     run_id: str
     thread_id: str
     kind: str
     durability: str
-    is_compared: bool = True  # whether it has its thread to itself, and nobody cancels it
+    is_compared: bool = True
+    may_go: bool = False
+    instead_of: str = ""
 
 
 class RunRow(NamedTuple):
@@ -174,5 +180,5 @@ class History:
             elif event.mode == "updates":
                 for node, update in orjson.loads(event.data).items():
                     # A subgraph reports once more what its nodes have reported.
-                    if node != "sub" and update and update.get("log"):
+                    if node != "sub" and isinstance(update, dict) and update.get("log"):
                         yield attempt, update["log"][-1]

@@ -13,9 +13,10 @@ from typing import Annotated, Any
 from langchain_core.runnables import RunnableConfig
 from langgraph.config import get_stream_writer
 from langgraph.graph import END, START, StateGraph
+from langgraph.types import interrupt
 from typing_extensions import TypedDict
 
-NAMES = ("counting", "fork", "nested", "chatty", "blocking")
+NAMES = ("asking", "counting", "fork", "nested", "chatty", "blocking")
 EFFECTS = "FAULTS_EFFECTS"  # the variable that names the file
 
 
@@ -25,6 +26,7 @@ class State(TypedDict, total=False):
     steps: int
     pace: float
     log: Annotated[list[str], operator.add]
+    answer: Any
 
 
 Update = dict[str, Any]
@@ -90,6 +92,15 @@ async def block(state: State, config: RunnableConfig) -> Update:
     return {"log": ["block"]}
 
 
+async def ask(state: State, config: RunnableConfig) -> Update:
+    """Ask, and go on with the answer."""
+    answer = interrupt({"question": "go on?"})
+    leave(config, "ask", "started")
+    await asyncio.sleep(state.get("pace", 0))
+    leave(config, "ask", "done")
+    return {"log": ["ask"], "answer": answer}
+
+
 def sequence(*nodes: Node) -> "StateGraph[State, Any, Any, Any]":
     """One node after the other."""
     builder = StateGraph(State)
@@ -119,4 +130,5 @@ counting = sequence(count).add_conditional_edges("count", is_counting).compile()
 fork = make_fork().compile()
 nested = make_nested().compile()
 chatty = sequence(step("a"), talk, step("c")).compile()
+asking = sequence(step("a"), ask, step("c")).compile()
 blocking = sequence(step("a"), block, step("c")).compile()

@@ -43,12 +43,13 @@ class Relay:
 
     # What can be done to it.
 
-    def cut(self, moments: random.Random, share: float = 1.0) -> int:
-        """Cut that share of the connections on both sides; returns how many."""
-        chosen = [link for link in list(self._links) if moments.random() < share]
+    def cut(self, chance: random.Random, share: float = 1.0) -> str:
+        """Cut that share of the connections on both sides; returns how many of how many."""
+        links = list(self._links)
+        chosen = [link for link in links if chance.random() < share]
         for link in chosen:
             link.cut()
-        return len(chosen)
+        return f"{len(chosen)} of {len(links)}"
 
     def lose_answers(self, count: int) -> None:
         """Cut the next `count` connections on which a server answers, with the answer thrown away."""

@@ -2,36 +2,36 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from typing import Any
+from uuid import uuid4
 
 import httpx
 from langgraph_sdk import get_client
 
 from threadline.tests.faults.clients import (
-    BLOCKING,
-    KINDS,
     LONGEST_SILENCE,
-    MODES,
-    Kind,
     Notes,
-    crowd,
     follow_by_sdk,
     follow_plainly,
-    make_order,
     wait_by_sdk,
 )
+from threadline.tests.faults.crowds import ask_and_answer, crowd, supersede
 from threadline.tests.faults.facts import comparable
+from threadline.tests.faults.orders import ANSWER, ASKING, BLOCKING, KINDS, LONG, Kind, Order, make_order
 from threadline.tests.process.deployments import Clients
 
+ASKING_ONES, SUPERSEDING_ONES = 0.4, 0.7  # of those that make several runs, added up; the others are crowds
 WAITERS, SDK = 0.15, 0.5  # of the runs, added up; the others' streams are read plainly
 
 
 class Load:
     """Clients at work, which share their connections as the requests of one program do."""
 
-    def __init__(self, clients: Clients, notes: Notes, seed: int, crowds: float) -> None:
-        """`crowds` is the share of runs that have others put on their thread."""
+    def __init__(self, clients: Clients, notes: Notes, seed: int, kinds: Sequence[Kind], crowds: float) -> None:
+        """`crowds` is the share of clients' turns in which they make several runs of one thread."""
+        self._kinds = kinds
         self._crowds = crowds
         self._clients = clients
         self._notes = notes
@@ -66,15 +66,25 @@ class Load:
             await asyncio.sleep(self._chance.uniform(0, pause))
 
     async def _run_once(self, name: str) -> None:
-        order, lot = make_order(self._chance), self._chance.random()
+        order, lot = make_order(self._chance, self._kinds), self._chance.random()
+        http, sdk = self._clients.http, self._clients.sdk
         if self._chance.random() < self._crowds:
-            await crowd(self._clients.http, self._notes, name, order)
+            await self._run_many(http, name, order)
         elif lot < WAITERS:
-            await wait_by_sdk(self._clients.sdk, self._notes, name, order)
+            await wait_by_sdk(sdk, self._notes, name, order)
         elif lot < SDK:
-            await follow_by_sdk(self._clients.sdk, self._notes, name, order)
+            await follow_by_sdk(sdk, self._notes, name, order)
         else:
-            await follow_plainly(self._clients.http, self._notes, name, order)
+            await follow_plainly(http, self._notes, name, order)
+
+    async def _run_many(self, http: httpx.AsyncClient, name: str, order: Order) -> None:
+        lot = self._chance.random()
+        if lot < ASKING_ONES:
+            await ask_and_answer(http, self._notes, name, order)
+        elif lot < SUPERSEDING_ONES:
+            await supersede(http, self._notes, name, order, self._chance)
+        else:
+            await crowd(http, self._notes, name, order)
 
 
 @asynccontextmanager
@@ -89,12 +99,14 @@ async def open_clients(url: str) -> AsyncIterator[Clients]:
 
 async def run_calmly(http: httpx.AsyncClient) -> dict[str, str]:
     """Run one of each kind while nothing is disturbed, and return the states in which they end."""
-    return {kind.name: await _run(http, kind) for kind in (*KINDS, BLOCKING)}
+    states = {kind.name: await _run(http, kind) for kind in (*KINDS, *LONG, BLOCKING)}
+    thread_id = str(uuid4())
+    await _run(http, ASKING, thread_id)
+    return {**states, ASKING.name: await _run(http, ASKING, thread_id, **ANSWER)}
 
 
-async def _run(http: httpx.AsyncClient, kind: Kind) -> str:
-    answer = await http.post(
-        "/runs/wait",
-        json={"assistant_id": kind.graph, "input": kind.state, "stream_mode": MODES, "stream_subgraphs": True},
-    )
+async def _run(http: httpx.AsyncClient, kind: Kind, thread_id: str = "", **more: Any) -> str:
+    order = Order(kind, "async", thread_id or str(uuid4()), more=more)
+    path = f"/threads/{order.thread_id}/runs/wait"
+    answer = await http.post(path, json={"assistant_id": kind.graph, **order.body})
     return comparable(answer.raise_for_status().json())

@@ -36,6 +36,7 @@ class Member:
     workers: int = 0
     program: Program | None = None
     lives: int = 0
+    crashes: list[str] = field(default_factory=list)  # ends that nobody asked for, after a start that went well
     busy: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     @property
@@ -59,7 +60,16 @@ class Member:
             if time.monotonic() > deadline:
                 raise TimeoutError(f"{self.name} does not start:\n{self.program.said()[-4000:]}")
 
+    def note_end(self) -> None:
+        """Look how it ended, if it has: told to, killed, or by itself."""
+        if self.program is None or not self._is_ready():
+            return
+        code = self.program.process.poll()
+        if code not in (None, 0, -signal.SIGKILL):
+            self.crashes.append(f"{self.name} ended with {code} in its life {self.lives}")
+
     async def _start(self) -> bool:
+        self.note_end()
         write_offset(self.clock, 0.0)
         arguments = [self.role, "--config", str(self.folder / "langgraph.json")]
         if self.role != "worker":
@@ -135,7 +145,7 @@ class Roster:
         await asyncio.gather(*(member.start() for member in self.members if not member.is_up))
 
     def heal(self) -> None:
-        """Let everybody run, over good networks and by the right clock."""
+        """Let everybody run, over good networks. Wrong clocks stay: nobody sets them right in life either."""
         self.front.heal()
         for member in self.members:
             member.relay.heal()

@@ -78,7 +78,7 @@ async def cut_worker_off(site: Site, chance: random.Random) -> str:
 
 
 async def cut_clients(site: Site, chance: random.Random) -> str:
-    return f"{site.roster.front.cut(chance, chance.uniform(0.3, 1.0))} connections"
+    return site.roster.front.cut(chance, chance.uniform(0.3, 1.0))
 
 
 async def slow_clients(site: Site, chance: random.Random) -> str:

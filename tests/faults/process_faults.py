@@ -6,9 +6,10 @@ import signal
 import time
 from uuid import uuid4
 
-from threadline.tests.faults.clients import Kind, Order, follow_plainly
+from threadline.tests.faults.clients import follow_plainly
 from threadline.tests.faults.launcher import write_offset
 from threadline.tests.faults.members import Member
+from threadline.tests.faults.orders import Kind, Order
 from threadline.tests.faults.site import LEASE, NOBODY, Site
 
 

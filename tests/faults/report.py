@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from threadline.tests.faults.checker import RULES, count_by_rule
+from threadline.tests.faults.checker import ANSWERS, CLIENTS, PROCESSES, RULES, count_by_rule
 from threadline.tests.faults.recovery import Recovery
 from threadline.tests.faults.sitting import Sitting
 
@@ -20,7 +20,9 @@ def _summarise(sitting: Sitting) -> Iterator[str]:
     history, notes = sitting.history, sitting.notes
     events = sum(len(row.events) for row in history.log)
     again = sum(max(0, row.attempt - 1) for row in history.runs)
-    yield f"Seed {sitting.plan.seed}, {sitting.plan.seconds:g} s, {sitting.plan.clients} clients."
+    plan = sitting.plan
+    length = f"{plan.rounds} rounds" if plan.rounds else f"{plan.seconds:g} s"
+    yield f"Seed {plan.seed}, {length}, {plan.clients} clients."
     yield ""
     yield "| | |"
     yield "|---|---|"
@@ -44,7 +46,7 @@ def _judge(sitting: Sitting) -> Iterator[str]:
     counts = count_by_rule(sitting.violations)
     yield "| rule | violations |"
     yield "|---|---|"
-    for rule in [*RULES, *(rule for rule in counts if rule not in RULES)]:
+    for rule in (*RULES, ANSWERS, CLIENTS, PROCESSES):
         yield f"| {rule} | {counts[rule]} |"
     if sitting.violations:
         yield ""

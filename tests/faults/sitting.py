@@ -6,18 +6,17 @@ import shutil
 import tempfile
 import warnings
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import orjson
 import psycopg
 
 from threadline.checkpoints.migrate import migrate
 from threadline.checkpoints.pool import Database
-from threadline.tests.faults import graphs
-from threadline.tests.faults.checker import Violation, check
+from threadline.tests.faults import archive, graphs
+from threadline.tests.faults.checker import ANSWERS, CLIENTS, PROCESSES, Violation, check
 from threadline.tests.faults.clients import Notes
 from threadline.tests.faults.collecting import collect
 from threadline.tests.faults.database import LabDatabase, open_database, small_disk
@@ -25,6 +24,7 @@ from threadline.tests.faults.facts import History
 from threadline.tests.faults.faults import MIXED
 from threadline.tests.faults.load import Load, open_clients, run_calmly
 from threadline.tests.faults.members import open_roster
+from threadline.tests.faults.orders import KINDS, Kind
 from threadline.tests.faults.playing import Journal, play, play_in_turn
 from threadline.tests.faults.recovery import Recovery, measure
 from threadline.tests.faults.schedule import Moment, make_rounds, make_schedule
@@ -35,7 +35,6 @@ logger = logging.getLogger("faults")
 
 SMALL = (("api", 0), ("worker", 0), ("worker", 0))
 LARGE = (*SMALL, ("serve", 2))
-# All that a replay needs besides the seed stands in the plan.
 _IN_FLIGHT = "select count(*) from runs where status in ('pending', 'running')"
 
 
@@ -54,7 +53,8 @@ class Plan:
     clients: int = 8
     pause: float = 0.5
     roles: Sequence[tuple[str, int]] = LARGE
-    crowds: float = 0.08
+    kinds: Sequence[Kind] = KINDS
+    crowds: float = 0.25
     guard: str = ""
     rounds: int = 0
     moments: Sequence[Moment] = ()
@@ -78,9 +78,13 @@ class Sitting:
 async def sit(plan: Plan) -> Sitting:
     """Carry a plan out. The folder is removed if nothing was violated; else it has all that was seen."""
     folder = _make_folder()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # the SDK's, when it is cut before its first event
-        sitting = await _sit(plan, folder)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # the SDK's, when it is cut before its first event
+            sitting = await _sit(plan, folder)
+    except BaseException as error:
+        error.add_note(f"What was seen of this sitting, seed {plan.seed}, is in {folder}.")
+        raise
     if sitting.violations:
         _keep(sitting)
     else:
@@ -103,7 +107,7 @@ async def _sit(plan: Plan, folder: Path) -> Sitting:
             faults = [fault for fault in plan.faults if fault not in left_out]
             schedule = plan.moments or _schedule(plan, faults)
             calm = await run_calmly(site.clients.http)
-            load = Load(site.clients, notes, plan.seed, plan.crowds)
+            load = Load(site.clients, notes, plan.seed, plan.kinds, plan.crowds)
             load.start(plan.clients, plan.pause)
             journal = Journal(folder / "journal")
             if plan.rounds:
@@ -115,11 +119,21 @@ async def _sit(plan: Plan, folder: Path) -> Sitting:
             late = await load.stop(plan.patience)
             await _settle(site.database)
             history = await collect(site.database, notes, folder / "effects", calm)
-            violations = check(history)
-            violations += [Violation("a client is told nothing that is not so", each) for each in notes.refused]
-            violations += [Violation("a client comes to its end", each) for each in late]
+            violations = [*check(history), *_judge_conduct(site, late)]
             recoveries = measure(history, site.losses, site.database.outages)
             return Sitting(plan, folder, history, violations, recoveries, notes, journal.times, left_out)
+
+
+def _judge_conduct(site: Site, late: Sequence[str]) -> Iterator[Violation]:
+    """What no history shows: wrong answers, clients that wait for ever, processes that end by themselves."""
+    for told in site.notes.refused:
+        yield Violation(ANSWERS, told)
+    for client in late:
+        yield Violation(CLIENTS, client)
+    for member in site.roster.members:
+        member.note_end()
+        for crash in member.crashes:
+            yield Violation(PROCESSES, crash)
 
 
 @asynccontextmanager
@@ -166,5 +180,4 @@ def _keep(sitting: Sitting) -> None:
     (folder / "plan").write_text(f"{sitting.plan}\n")
     lines = [f"{violation.rule}: {violation.what}\n" for violation in sitting.violations]
     (folder / "violations").write_text("".join(lines))
-    facts = {name: getattr(sitting.history, name) for name in sitting.history.__dataclass_fields__}
-    (folder / "facts.json").write_bytes(orjson.dumps(facts, default=str, option=orjson.OPT_INDENT_2))
+    archive.write(sitting.history, folder / "facts.json")

@@ -2,12 +2,14 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
 
 from threadline.runs.model import NODE_FINISHED, RUN_ENDED
+from threadline.tests.faults import archive
 from threadline.tests.faults.checker import RULES, check
 from threadline.tests.faults.facts import (
     Accepted,
@@ -274,11 +276,41 @@ def test_exit_commits_nothing_before_the_end_so_that_everything_may_come_again()
     assert check(replace(again, writes=())) == []
 
 
+def test_a_run_that_was_rolled_back_may_be_gone_and_no_other() -> None:
+    history = make_history()
+    gone = Accepted("gone", THREAD, "counting", "sync", is_compared=False, may_go=True)
+    assert check(replace(history, accepted=(*history.accepted, gone))) == []
+    (violation,) = check(replace(history, accepted=(*history.accepted, replace(gone, may_go=False))))
+    assert violation.what == "gone was accepted and is not there"
+
+
+def test_who_took_the_place_of_a_rolled_back_run_ends_as_if_that_had_never_been() -> None:
+    history = replace(make_history(), calm={"counting": canonical({"log": ["step0"]})})
+    second = replace(history.accepted[0], instead_of="first")
+    (violation,) = check(replace(history, accepted=(second,)))
+    assert violation.rule == "a run that was disturbed ends in the state of a calm one"
+    # Where the first one had ended before it could be rolled back, nothing is known of the sum of both.
+    second = replace(second, instead_of=RUN)
+    assert check(replace(history, accepted=(second,))) == []
+
+
+def test_what_is_left_of_a_run_that_was_rolled_back_has_no_writes() -> None:
+    history = make_history()
+    assert check(replace(history, accepted=(), runs=(), received=(), writes=())) == []
+
+
 def test_a_run_that_nobody_was_told_about_must_end_too() -> None:
     history = make_history()
     forgotten = RunRow("forgotten", "t", "running", 1, None, "sync")
     found = {violation.rule for violation in check(replace(history, runs=(*history.runs, forgotten)))}
     assert "an accepted run reaches a final status" in found
+
+
+def test_a_history_that_was_put_on_file_is_judged_as_before(tmp_path: Path) -> None:
+    history = repeat_report(make_history())
+    archive.write(history, tmp_path / "facts.json")
+    assert archive.read(tmp_path / "facts.json") == history
+    assert check(archive.read(tmp_path / "facts.json")) == check(history) != []
 
 
 def test_reports_of_a_subgraph_count_once() -> None:

@@ -54,7 +54,7 @@ async def test_what_is_said_is_passed_on_both_ways_and_so_is_the_end(relay: Rela
 
 async def test_a_cut_ends_both_sides_at_once(relay: Relay) -> None:
     reader, writer = await talk(relay)
-    assert relay.cut(ALL) == 1
+    assert relay.cut(ALL) == "1 of 1"
     assert await read_end(reader) == b""
     writer.close()
 

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from threadline.tests.faults.checker import count_by_rule
+from threadline.tests.faults.archive import read
+from threadline.tests.faults.checker import check, count_by_rule
 from threadline.tests.faults.launcher import GUARDS
 from threadline.tests.faults.schedule import Moment
 from threadline.tests.faults.sitting import SMALL, Plan, sit
@@ -38,7 +39,11 @@ async def test_without_a_guard_the_laboratory_reports_what_it_guards_against(gua
     expected, plan = CASES[guard]
     broken = Plan(**{**vars(plan), "roles": SMALL, "guard": guard, "patience": 20.0})
     sitting = await sit(broken)
+    kept = {file.name for file in sitting.folder.iterdir()}
+    again = check(read(sitting.folder / "facts.json"))
     shutil.rmtree(sitting.folder)
+    assert {"plan", "journal", "violations", "effects", "api-1-1.log", "worker-2-1.log"} <= kept
+    assert set(again) <= set(sitting.violations)
     found = count_by_rule(sitting.violations)
     assert expected <= set(found), found
 

@@ -5,6 +5,7 @@ from itertools import chain
 import pytest
 
 from threadline.tests.faults.faults import MIXED
+from threadline.tests.faults.orders import LONG
 from threadline.tests.faults.report import describe
 from threadline.tests.faults.sitting import SMALL, Plan, Sitting, sit
 from threadline.tests.faults.test_missing_guards import CASES
@@ -31,7 +32,7 @@ async def test_with_all_guards_on_nothing_is_violated_where_a_missing_one_is_fou
 
 
 async def test_runs_of_a_killed_process_are_taken_up_by_others_in_seconds() -> None:
-    sitting = await sit(Plan(1, 0, faults=("kill -9 of a worker",), rounds=3, clients=8, pause=0.1, roles=SMALL))
+    sitting = await sit(Plan(1, 0, faults=("kill -9 of a worker",), rounds=3, kinds=LONG, roles=SMALL))
     assert_nothing_is_violated(sitting)
     assert sum(len(recovery.samples) for recovery in sitting.recoveries) > 0
     assert all(recovery.longest < LONGEST for recovery in sitting.recoveries)

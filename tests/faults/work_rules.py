@@ -83,7 +83,7 @@ def find_other_states(history: History) -> Iterator[str]:
     """A run that had its thread to itself succeeds, in the state in which an undisturbed one of its kind ends."""
     statuses = {row.run_id: row.status for row in history.runs}
     for run in history.accepted:
-        if not run.is_compared:
+        if not run.is_compared or run.instead_of in statuses:
             continue
         if (status := statuses.get(run.run_id)) != RunStatus.SUCCESS:
             yield f"{run.run_id} ({run.kind}) ended as {status}"

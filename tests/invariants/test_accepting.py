@@ -7,9 +7,10 @@ from uuid import UUID
 import pytest
 from psycopg import AsyncConnection
 
+from threadline.api.errors import STATUS_OF
 from threadline.runs import admission
 from threadline.runs.engine import Engine
-from threadline.runs.errors import NothingToCancel, Overloaded, RunError
+from threadline.runs.errors import NothingToCancel, Overloaded, RunError, ThreadHeld
 from threadline.runs.model import CancelAction, Run, RunStatus
 from threadline.tests.laboratory.laboratory import Laboratory, open_gate, read, trace
 from threadline.tests.laboratory.locks import until, until_blocked
@@ -46,6 +47,21 @@ async def test_an_admission_whose_answer_is_lost_is_accepted_and_executed_once(l
         assert set(trace(folder).values()) == {1}
         assert await attempts(lab, run.thread_id) == [1]
     assert await lab.value("select count(*) from runs") == 12
+
+
+async def test_a_thread_whose_head_is_held_for_long_is_held_and_not_busy(lab: Laboratory) -> None:
+    """By a process that stands still in mid-transaction: who asks for a place in the queue need not ask otherwise."""
+    engine = await lab.open()
+    first = await lab.run(engine, "line", **given(lab.make_folder()))
+    holder = await lab.connect("test/holder")
+    async with holder.transaction():
+        await holder.execute(QUEUE["lock_head"], {"thread_id": first.thread_id})
+        with pytest.raises(ThreadHeld) as told:
+            await engine.queue.create(lab.request("line", first.thread_id, **given(lab.make_folder())))
+        assert STATUS_OF[next(kind for kind in type(told.value).__mro__ if kind in STATUS_OF)] == 503
+        assert await lab.value("select count(*) from runs") == 1
+    second = await lab.run(engine, "line", first.thread_id, **given(lab.make_folder()))
+    assert second.status == "success"
 
 
 async def test_no_more_runs_wait_to_be_accepted_than_there_is_memory_set_aside_for(
@@ -143,7 +159,7 @@ async def test_a_final_status_is_final(lab: Laboratory, graph_id: str) -> None:
     for statement, parameters in (
         ("reap", {"max_attempts": 5, "steady": True, "calm": False}),
         ("claim", {"room": 10, "process_id": run.run_id}),
-        ("end_pending", {"run_id": run.run_id, "last_seq": 100}),
+        ("end_pending", {"run_id": run.run_id, "last_seq": 100, "contents": "[]", "payload": b""}),
     ):
         connection = await lab.connect()
         cursor = await connection.execute(QUEUE[statement], parameters)
