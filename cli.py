@@ -20,6 +20,7 @@ from threadline.commands.arguments import (
     add_history_arguments,
     add_replay_arguments,
 )
+from threadline.commands.encryption import add_encryption_commands
 from threadline.commands.exits import CommandFailed, ExitCode, leave_output
 from threadline.commands.logs import Facts, set_up_logging
 from threadline.environment import Source
@@ -99,10 +100,9 @@ def _make_parser() -> argparse.ArgumentParser:
         "--local-model", action="store_true", help="let a small model of this machine write the answers, with no key"
     )
     _add_migration(commands)
+    add_encryption_commands(commands, _add, _set_up)
     ingest = _add(commands, "ingest", _ingest, ("config", "data-dir"), "put documents into the assistant's index")
-    ingest.add_argument(
-        "paths", metavar="PATH", nargs="+", type=Path, help="a file or folder of Markdown, HTML, text and PDF"
-    )
+    ingest.add_argument("paths", metavar="PATH", nargs="+", type=Path, help="a file or folder of documents")
     _add_past(commands)
     demo = _add(commands, "demo", _demo, (), "play the life of a run through HTTP, and exit")
     demo.add_argument("--docs", metavar="PATH", type=Path, help="your own documents instead of the project's")

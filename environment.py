@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, NamedTuple, TypeVar
+from typing import Annotated, Literal, NamedTuple, TypeVar
 
 import psycopg
 from dotenv import dotenv_values
@@ -57,6 +57,8 @@ class Found(NamedTuple):
     origin: str
 
 
+# A name, and the base64 of 32 bytes.
+_KEY = re.compile(r"(?P<id>[A-Za-z0-9][A-Za-z0-9._-]{0,31}):[A-Za-z0-9+/]{43}=")
 SectionT = TypeVar("SectionT", bound=Section)
 
 
@@ -172,6 +174,21 @@ def _conninfo(value: SecretStr | None) -> SecretStr | None:
     return value
 
 
+def _keys(value: SecretStr | None) -> SecretStr | None:
+    if value is not None:
+        entries = [_KEY.fullmatch(entry.strip()) for entry in value.get_secret_value().split(",")]
+        ids = [entry["id"] for entry in entries if entry]
+        if len(set(ids)) < len(entries) or "langgraph" in ids:
+            raise ValueError("not keys of their own ids")
+    return value
+
+
+def _aes_key(value: SecretStr | None) -> SecretStr | None:
+    if value is not None and len(value.get_secret_value().encode()) not in (16, 24, 32):
+        raise ValueError("not the length of a key")
+    return value
+
+
 def _schema_name(name: str) -> str:
     if not re.fullmatch(r"(?!pg_)[a-z_][a-z0-9_]{0,47}", name):
         raise ValueError("not a name of a schema of ours")
@@ -200,10 +217,21 @@ Days = Annotated[int, Field(ge=0, le=36_500), Expects("a whole number of days, 0
 Flag = Annotated[bool, Expects("true or false")]
 Location = Annotated[Path, AfterValidator(Path.expanduser), Expects("a path")]
 Certificates = Annotated[Path, AfterValidator(Path.expanduser), AfterValidator(_certificates), Expects("a path")]
+LogLevel = Annotated[
+    Literal["debug", "info", "warning", "error"],
+    BeforeValidator(lambda value: value.lower() if isinstance(value, str) else value),
+    Expects("debug, info, warning or error"),
+]
 Name = Annotated[str, Field(min_length=1), Expects("a name")]
 Host = Annotated[str, Field(pattern=r"^[^\s/]+$"), Expects("a host name or an address, without scheme or port")]
 Port = Annotated[int, Field(ge=0, le=65535), Expects("a port from 0 to 65535")]
 Secret = Annotated[SecretStr | None, Expects("a key")]
+EncryptionKeys = Annotated[
+    SecretStr | None,
+    AfterValidator(_keys),
+    Expects("id:base64, ... with 32 random bytes each, as `threadline keygen` prints them"),
+]
+AesKey = Annotated[SecretStr | None, AfterValidator(_aes_key), Expects("a key of 16, 24 or 32 bytes")]
 SigningKeys = Annotated[
     tuple[SecretStr, ...],
     _text(_parts),

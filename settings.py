@@ -8,15 +8,17 @@ from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
-from pydantic import BeforeValidator, model_validator
+from pydantic import model_validator
 
 from threadline.environment import (
+    AesKey,
     Certificates,
     Count,
     Days,
     Delay,
+    EncryptionKeys,
     Environment,
     Expects,
     Flag,
@@ -24,6 +26,7 @@ from threadline.environment import (
     HttpUrl,
     Interval,
     Location,
+    LogLevel,
     Name,
     Port,
     PostgresUrl,
@@ -57,18 +60,11 @@ __all__ = [
     "variables_for_program",
 ]
 
-# Where no NOTIFY can arrive, looking this often is what a hint would have saved.
-POLL_WITHOUT_HINTS = timedelta(milliseconds=100)
-
-LogLevel = Annotated[
-    Literal["debug", "info", "warning", "error"],
-    BeforeValidator(lambda value: value.lower() if isinstance(value, str) else value),
-    Expects("debug, info, warning or error"),
-]
+POLL_WITHOUT_HINTS = timedelta(milliseconds=100)  # where no NOTIFY can arrive: what a hint would have saved
 
 
 class DatabaseSettings(Section):
-    """Where PostgreSQL is. Without `url` the program brings its own, kept under `data_dir`."""
+    """Where PostgreSQL is, and how it keeps things. Without `url` the program brings its own, kept under `data_dir`."""
 
     url: Annotated[PostgresUrl, variables("DATABASE_URL", "DATABASE_URI", "POSTGRES_URI")] = None
     # One writer per process leaves reads and claims to share these; more would only queue in PostgreSQL.
@@ -83,6 +79,12 @@ class DatabaseSettings(Section):
     bindir: Annotated[Location | None, Expects("a path"), variables("PG_BINDIR")] = None
     # Beside the project, so that a second project has a second server.
     data_dir: Annotated[Location, variables("THREADLINE_DATA_DIR")] = Path(".threadline")
+    # The first one encrypts, all decrypt: a new key comes first, and old ones go once nothing needs them.
+    encryption_keys: Annotated[EncryptionKeys, variables("THREADLINE_ENCRYPTION_KEYS")] = None
+    # Off: whoever can write to the database could leave there what nobody encrypted.
+    reads_plaintext: Annotated[Flag, variables("THREADLINE_ENCRYPTION_READ_PLAINTEXT")] = False
+    # What LangGraph's own serialiser encrypts with; alone, a key made from it encrypts here, too.
+    langgraph_aes_key: Annotated[AesKey, variables("LANGGRAPH_AES_KEY")] = None
 
     @model_validator(mode="after")
     def _direct_goes_past_something(self) -> "DatabaseSettings":

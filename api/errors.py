@@ -26,6 +26,8 @@ from threadline.runs.errors import (
     Overloaded,
     RunError,
     TooManyPending,
+    Unreadable,
+    VaultError,
 )
 from threadline.runs.secrets import shown_value
 
@@ -78,6 +80,9 @@ STATUS_OF: Mapping[type[Exception], int] = {
     InvalidRequest: 422,
     TooManyPending: 429,
     OperationalError: 503,
+    # Nobody's request is at fault: a key is missing here, or somebody has changed what is stored.
+    VaultError: 500,
+    Unreadable: 500,
     # Nothing more is known of it than that this request was not served.
     RunError: 503,
 }
@@ -112,6 +117,8 @@ def known_error(error: Exception) -> JsonResponse | None:
     if isinstance(error, OperationalError):
         logger.warning("request.unavailable", extra={"error": repr(error)})
         return error_response(status, UNAVAILABLE, {"retry-after": "1"})
+    if isinstance(error, VaultError | Unreadable):
+        logger.error("request.unreadable", extra={"error": str(error)})
     headers = {"retry-after": str(error.retry_after)} if isinstance(error, TooManyPending | Overloaded) else None
     return error_response(status, str(error), headers)
 

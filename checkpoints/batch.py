@@ -91,6 +91,7 @@ def _bind_checkpoints(shares: Sequence[Share]) -> Parameters:
         "c_parent": TextArray([row.parent for row in checkpoints.values()]),
         "c_checkpoint": TextArray([row.checkpoint for row in checkpoints.values()]),
         "c_metadata": TextArray([row.metadata for row in checkpoints.values()]),
+        "c_apart": [row.apart for row in checkpoints.values()],  # for `seal_batch`
         "b_ord": IntegerArray([key[0] for key in blobs]),
         "b_ns": TextArray([blob.ns for blob in blobs.values()]),
         "b_channel": TextArray([blob.channel for blob in blobs.values()]),
@@ -157,6 +158,7 @@ def _bind_finishes(shares: Sequence[Share]) -> Parameters:
         "f_ord": IntegerArray([ord_ for ord_, _ in finishes]),
         "f_status": TextArray([finish.status for _, finish in finishes if finish]),
         "f_error": TextArray([finish.error for _, finish in finishes if finish]),
+        "f_thread_error": TextArray([finish.error for _, finish in finishes if finish]),
         "f_thread_status": TextArray([finish.thread_status for _, finish in finishes if finish]),
         "f_values": TextArray([finish.values for _, finish in finishes if finish]),
         "f_interrupts": TextArray([finish.interrupts for _, finish in finishes if finish]),

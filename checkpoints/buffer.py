@@ -33,13 +33,17 @@ class CancelRequested(Exception):
 
 
 class CheckpointRow(NamedTuple):
-    """One row for `checkpoints`; `checkpoint` and `metadata` are JSON text."""
+    """One row for `checkpoints`; `checkpoint` and `metadata` are JSON text.
+
+    `apart` is JSON text of the values that lie in the checkpoint and are to be sealed first; None: there they are.
+    """
 
     ns: str
     id: str
     parent: str | None
     checkpoint: str
     metadata: str
+    apart: str | None = None
 
 
 class BlobRow(NamedTuple):
@@ -117,7 +121,7 @@ class Entry:
         self.writes += writes
         self.rows += len(checkpoints) + len(blobs) + len(writes)
         for checkpoint in checkpoints:
-            self.size += len(checkpoint.checkpoint) + len(checkpoint.metadata)
+            self.size += len(checkpoint.checkpoint) + len(checkpoint.metadata) + len(checkpoint.apart or "")
         for blob in blobs:
             self.size += len(blob.blob or b"")
         for write in writes:
@@ -157,6 +161,7 @@ class RunBuffer:
     ) -> None:
         self.fence = fence
         self.bulk = False
+        self.shares = 0  # how many sealed chunks of events there were
         self.pending_bytes = 0
         self._entries: deque[Entry] = deque()
         self._on_dirty = on_dirty

@@ -12,12 +12,14 @@ from psycopg.pq.abc import PGconn
 from psycopg.rows import AsyncRowFactory, Row, TupleRow
 
 from threadline.checkpoints.schema import Schema
+from threadline.checkpoints.vault import Vault
 
 
 class SchemaConnection(AsyncConnection[Row]):
-    """A connection to the tables of one schema, which `bind_connections` gives to the class."""
+    """A connection to the tables of one schema, through one vault; `bind_connections` gives both to the class."""
 
     schema: Schema
+    vault: Vault
 
     def __init__(self, pgconn: PGconn, *row_factory: AsyncRowFactory[Row]) -> None:
         super().__init__(pgconn, *row_factory)
@@ -25,9 +27,12 @@ class SchemaConnection(AsyncConnection[Row]):
         self.server_cursor_factory = SchemaServerCursor
 
 
-def bind_connections(schema: Schema) -> type[SchemaConnection[TupleRow]]:
-    """Return the class of connections to this schema: psycopg makes connections of a class, and asks nothing else."""
-    bound = type("SchemaConnection", (SchemaConnection,), {"schema": schema, "__module__": __name__})
+def bind_connections(schema: Schema, vault: Vault) -> type[SchemaConnection[TupleRow]]:
+    """Return the class of connections to this schema, through this vault.
+
+    Psycopg makes connections of a class, and asks nothing else.
+    """
+    bound = type("SchemaConnection", (SchemaConnection,), {"schema": schema, "vault": vault, "__module__": __name__})
     return cast("type[SchemaConnection[TupleRow]]", bound)
 
 

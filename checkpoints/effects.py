@@ -12,7 +12,9 @@ from typing import Any, TypeVar
 from threadline.checkpoints.buffer import Fence, FencedOut
 from threadline.checkpoints.pool import Pool
 from threadline.checkpoints.run_saver import RunSaver, patiently
+from threadline.checkpoints.sealing import effect_place
 from threadline.checkpoints.statements import load_statements
+from threadline.checkpoints.vault import Place, vault_of
 from threadline.effects import EffectError, Kept, Task
 
 T = TypeVar("T")
@@ -66,7 +68,10 @@ class EffectJournal:
         except BaseException:
             self._begun.discard(mark)
             raise
-        return None if row[0] is None else Kept(self._saver.serde.loads_typed((row[0], bytes(row[1]))))
+        if row[0] is None:
+            return None
+        (kept,) = await vault_of(self._pool).open_typed([(self._place(task, name), row[0], bytes(row[1]))])
+        return Kept(self._saver.serde.loads_typed(kept))
 
     async def finish(self, task: Task, name: str, result: Any) -> Any:
         """Commit the result, and return it as it reads from there. Raises EffectError and FencedOut."""
@@ -80,7 +85,8 @@ class EffectJournal:
                 "can. Return what leads to it, such as an id."
             )
         kept = {"checkpoint_ns": task.checkpoint_ns, "checkpoint_id": task.checkpoint_id}
-        row = self._named(task, name) | kept | {"type": kind, "blob": blob}
+        ((stored_kind, stored),) = await vault_of(self._pool).seal_typed([(self._place(task, name), kind, blob)])
+        row = self._named(task, name) | kept | {"type": stored_kind, "blob": stored}
         await self._see_through(self._execute("write", row))
         return self._saver.serde.loads_typed((kind, blob))
 
@@ -99,6 +105,9 @@ class EffectJournal:
                 f"effect {name!r} cannot be kept: its graph keeps no checkpoints with this server. Compile it without "
                 "a checkpointer, or carry the effect out in a node of the outer graph."
             )
+
+    def _place(self, task: Task, name: str) -> Place:
+        return effect_place(self._fence.thread_id, task.task_id, name)
 
     def _named(self, task: Task, name: str) -> dict[str, Any]:
         return {**self._fence._asdict(), "task_id": task.task_id, "name": name}

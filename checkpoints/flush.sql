@@ -114,11 +114,12 @@ with written as materialized (
     join numbered n using (ord)
     where n.events > 0
 ), finish as materialized (
-    select n.thread_id, n.run_id, n.last_seq, f.status, f.error, f.thread_status, f.values, f.interrupts, f.config
+    select n.thread_id, n.run_id, n.last_seq, f.status, f.error, f.thread_status, f.thread_error, f.values,
+        f.interrupts, f.config
     from unnest(
         %(f_ord)b::integer[], %(f_status)b::text[], %(f_error)b::text[], %(f_thread_status)b::text[],
-        %(f_values)b::text[], %(f_interrupts)b::text[], %(f_config)b::text[]
-    ) as f (ord, status, error, thread_status, "values", interrupts, config)
+        %(f_thread_error)b::text[], %(f_values)b::text[], %(f_interrupts)b::text[], %(f_config)b::text[]
+    ) as f (ord, status, error, thread_status, thread_error, "values", interrupts, config)
     join numbered n using (ord)
 ), finished as (
     update runs r
@@ -128,7 +129,7 @@ with written as materialized (
     where r.run_id = f.run_id
 ), settled as (
     update threads t
-    set status = f.thread_status, error = f.error::json, interrupts = f.interrupts::json,
+    set status = f.thread_status, error = f.thread_error::json, interrupts = f.interrupts::json,
         "values" = coalesce(f.values::json, t.values), config = coalesce(f.config::json, t.config),
         updated_at = clock_timestamp(), state_updated_at = clock_timestamp(),
         expires_at = case when t.hidden then clock_timestamp() + %(linger)s::interval else t.expires_at end

@@ -15,14 +15,15 @@ from psycopg_pool import AsyncConnectionPool
 from threadline.checkpoints.connections import SchemaConnection, bind_connections
 from threadline.checkpoints.schema import DEFAULT_SCHEMA, Schema
 from threadline.checkpoints.statements import load_statements
-
-Pool = AsyncConnectionPool[AsyncConnection[TupleRow]]
+from threadline.checkpoints.vault import PLAIN, Vault
 
 _SQL = load_statements("threadline.checkpoints", "schema.sql")
 
 
 class Connections(Protocol):
     """What gives connections: a pool, or a transaction that gives everybody its own."""
+
+    vault: Vault
 
     def connection(self) -> AbstractAsyncContextManager[AsyncConnection[TupleRow]]:
         """Have a connection for the length of a block."""
@@ -41,7 +42,8 @@ class Database:
     `conninfo` is a libpq URL or key/value string. With `pooler` the URL leads to a transaction pooler
     (PgBouncer and the like): nothing is prepared and no session state is used on it; `direct_conninfo`
     is then the way around it for LISTEN and migrations, if there is one. All tables are in `schema_name`, whatever
-    `search_path` a connection has.
+    `search_path` a connection has. What may hold what users said goes through `vault`, which pools and
+    connections carry along (`vault_of`).
     """
 
     conninfo: str
@@ -49,6 +51,7 @@ class Database:
     direct_conninfo: str | None = None
     pool_size: int = 16
     acquire_timeout: float = 30.0  # seconds a caller waits for a free connection
+    vault: Vault = PLAIN
     schema_name: str = DEFAULT_SCHEMA
     schema: Schema = field(init=False, repr=False, compare=False)
     connection_class: type[SchemaConnection[TupleRow]] = field(init=False, repr=False, compare=False)
@@ -56,7 +59,7 @@ class Database:
     def __post_init__(self) -> None:
         schema = Schema(self.schema_name)
         object.__setattr__(self, "schema", schema)
-        object.__setattr__(self, "connection_class", bind_connections(schema))
+        object.__setattr__(self, "connection_class", bind_connections(schema, self.vault))
 
     @property
     def has_sessions(self) -> bool:
@@ -104,6 +107,8 @@ class CheckedPool(AsyncConnectionPool[AsyncConnection[TupleRow]]):
     as long as there are any.
     """
 
+    vault: Vault = PLAIN
+
     async def getconn(self, timeout: float | None = None) -> AsyncConnection[TupleRow]:  # noqa: ASYNC109  # not our signature
         """Return a connection that answers. Raises psycopg_pool.PoolTimeout."""
         while True:
@@ -113,6 +118,8 @@ class CheckedPool(AsyncConnectionPool[AsyncConnection[TupleRow]]):
             await connection.close()
             await self.putconn(connection)  # which replaces it in the background
 
+
+Pool = CheckedPool
 
 _last_used: WeakKeyDictionary[AsyncConnection[Any], float] = WeakKeyDictionary()
 
@@ -158,6 +165,7 @@ async def open_pool(database: Database, name: str) -> AsyncIterator[Pool]:
         name=name,
         open=False,
     )
+    pool.vault = database.vault
     await pool.open(wait=True, timeout=30.0)
     try:
         async with pool.connection() as connection:

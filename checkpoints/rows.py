@@ -31,11 +31,14 @@ def encode_checkpoint(
     metadata: CheckpointMetadata,
     new_versions: ChannelVersions,
     stamp: Mapping[str, str] = MappingProxyType({}),
+    *,
+    seals: bool = False,
 ) -> tuple[CheckpointRow, list[BlobRow]]:
     """Return the checkpoint's row and the rows of its values that are new.
 
-    `stamp` is added to the metadata. Raises TypeError, or whatever the value's own code raises, for a value without a
-    msgpack form.
+    `stamp` is added to the metadata. With `seals` the values that lie in the checkpoint's JSON are apart from it, to be
+    sealed; what stays says only which values are snapshots. Raises TypeError, or whatever the value's own code raises,
+    for a value without a msgpack form.
     """
     configurable = config["configurable"]
     ns = configurable.get("checkpoint_ns", "")
@@ -45,12 +48,17 @@ def encode_checkpoint(
         for channel, version in new_versions.items()
         if channel in stored
     ]
+    apart = None
+    if seals:
+        apart = dump_json({channel: value for channel, value in inline.items() if channel not in stored})
+        inline = {channel: value for channel, value in inline.items() if channel in stored}
     row = CheckpointRow(
         ns,
         checkpoint["id"],
         configurable.get("checkpoint_id"),
         dump_json({**checkpoint, "channel_values": inline}),
         dump_json({**_shown_metadata(config, metadata), **stamp}),
+        apart,
     )
     return row, blobs
 

@@ -225,7 +225,9 @@ class RunSaver(ThreadSaver):
         try:
             if ns == "" and self._floor and checkpoint["id"] < self._floor:
                 raise ValueError(f"checkpoint {checkpoint['id']} is older than the thread's latest, {self._floor}")
-            row, blobs = encode_checkpoint(self.serde, config, checkpoint, metadata, new_versions, self.stamp)
+            row, blobs = encode_checkpoint(
+                self.serde, config, checkpoint, metadata, new_versions, self.stamp, seals=self._vault.seals
+            )
             recent = self._recent.setdefault(ns, deque(maxlen=AHEAD))
             if self._lags and len(recent) == AHEAD:
                 await self._caught_up(recent[0], row, blobs)

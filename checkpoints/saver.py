@@ -11,16 +11,26 @@ from types import MappingProxyType
 from typing import Any
 
 from langchain_core.runnables import RunnableConfig
-from langgraph.checkpoint.base import ChannelVersions, Checkpoint, CheckpointMetadata
+from langgraph.checkpoint.base import (
+    BaseCheckpointSaver,
+    ChannelVersions,
+    Checkpoint,
+    CheckpointMetadata,
+    CheckpointTuple,
+    DeltaChannelHistory,
+)
 from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
 from langgraph.checkpoint.serde.base import SerializerProtocol
 from psycopg import AsyncConnection, AsyncCursor, Capabilities
 from psycopg.rows import DictRow, dict_row
 from psycopg_pool import AsyncConnectionPool
 
-from threadline.checkpoints.rows import encode_checkpoint
+from threadline.checkpoints.rewriting import seal_copy
+from threadline.checkpoints.rows import encode_checkpoint, encode_writes
+from threadline.checkpoints.sealing import open_checkpoint, seal_blobs, seal_checkpoint, seal_writes
 from threadline.checkpoints.serde import make_serializer
 from threadline.checkpoints.statements import load_statements
+from threadline.checkpoints.vault import vault_of
 
 _SQL = load_statements("threadline.checkpoints", "saver.sql")
 _HAS_PIPELINE = Capabilities().has_pipeline()
@@ -47,11 +57,17 @@ class ThreadSaver(AsyncPostgresSaver):
         # What it sets is set here; a test compares the two.
         self.serde = serde or make_serializer()
         self.conn = connections
+        self._vault = vault_of(connections)
         self.pipe = None
         self.lock = asyncio.Lock()
         self.loop = asyncio.get_running_loop()
         self.supports_pipeline = _HAS_PIPELINE and not pooler
         self.stamp = stamp
+
+    @property
+    def seals(self) -> bool:
+        """Whether what it saves is sealed."""
+        return self._vault.seals
 
     @asynccontextmanager
     async def _cursor(self, *, pipeline: bool = False) -> AsyncIterator[AsyncCursor[DictRow]]:
@@ -88,12 +104,45 @@ class ThreadSaver(AsyncPostgresSaver):
     ) -> RunnableConfig:
         """Save a checkpoint as the official saver does, except that text `jsonb` cannot hold becomes a blob."""
         thread_id = config["configurable"]["thread_id"]
-        row, blobs = encode_checkpoint(self.serde, config, checkpoint, metadata, new_versions, self.stamp)
+        seals = self._vault.seals
+        row, blobs = encode_checkpoint(self.serde, config, checkpoint, metadata, new_versions, self.stamp, seals=seals)
+        text = row.checkpoint
+        if seals:
+            text = await seal_checkpoint(self._vault, str(thread_id), row)
+            blobs = await seal_blobs(self._vault, str(thread_id), blobs)
         async with self._cursor(pipeline=True) as cursor:
             if blobs:
                 await cursor.executemany(self.UPSERT_CHECKPOINT_BLOBS_SQL, [(thread_id, *blob) for blob in blobs])
-            await cursor.execute(self.UPSERT_CHECKPOINTS_SQL, (thread_id, *row))
+            stored = (thread_id, row.ns, row.id, row.parent, text, row.metadata)
+            await cursor.execute(self.UPSERT_CHECKPOINTS_SQL, stored)
         return {"configurable": {"thread_id": thread_id, "checkpoint_ns": row.ns, "checkpoint_id": row.id}}
+
+    async def aput_writes(
+        self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = ""
+    ) -> None:
+        """Save a task's writes as the official saver does."""
+        if not self._vault.seals:
+            await super().aput_writes(config, writes, task_id, task_path)
+            return
+        thread_id = str(config["configurable"]["thread_id"])
+        rows = await seal_writes(self._vault, thread_id, encode_writes(self.serde, config, writes, task_id, task_path))
+        overwrites = bool(rows) and rows[0].overwrite
+        statement = self.UPSERT_CHECKPOINT_WRITES_SQL if overwrites else self.INSERT_CHECKPOINT_WRITES_SQL
+        async with self._cursor(pipeline=True) as cursor:
+            await cursor.executemany(statement, [(thread_id, *row[:-1]) for row in rows])
+
+    async def _load_checkpoint_tuple(self, value: DictRow) -> CheckpointTuple:
+        if self._vault.seals:
+            await open_checkpoint(self._vault, value)
+        return await super()._load_checkpoint_tuple(value)
+
+    async def aget_delta_channel_history(
+        self, *, config: RunnableConfig, channels: Sequence[str]
+    ) -> Mapping[str, DeltaChannelHistory]:
+        """Read what a delta channel is rebuilt from; where values are sealed, checkpoint by checkpoint."""
+        if self._vault.seals:
+            return await BaseCheckpointSaver.aget_delta_channel_history(self, config=config, channels=channels)
+        return await super().aget_delta_channel_history(config=config, channels=channels)
 
     async def latest_checkpoint_id(self, thread_id: str) -> str | None:
         """Return the greatest checkpoint id of the thread's root namespace."""
@@ -108,6 +157,7 @@ class ThreadSaver(AsyncPostgresSaver):
         async with self._cursor() as cursor, cursor.connection.transaction():
             for name in ("copy_blobs", "copy_writes", "copy_checkpoints"):
                 await cursor.execute(_SQL[name], parameters)
+            await seal_copy(cursor.connection, source_thread_id, target_thread_id)
 
     async def adelete_for_runs(self, run_ids: Sequence[str], *, thread_id: str | None = None) -> None:
         """Delete the checkpoints whose metadata names one of `run_ids`, and what only they refer to.

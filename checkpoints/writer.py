@@ -20,7 +20,9 @@ from threadline.checkpoints.batch import Share, bind, gather, make_share
 from threadline.checkpoints.buffer import BULK_BYTES, CancelRequested, Fence, RunBuffer
 from threadline.checkpoints.journal import FIRST_PAUSE, LOCK_TIMEOUT, LONGEST_PAUSE, Journal, may_repeat
 from threadline.checkpoints.pool import Database
+from threadline.checkpoints.sealed_batch import seal_batch
 from threadline.checkpoints.statements import load_statements, make_positional
+from threadline.checkpoints.vault import VaultError
 
 logger = logging.getLogger("threadline.writer")
 
@@ -60,6 +62,7 @@ class Lane:
 
     def __init__(self, database: Database, name: str, on_commit: OnCommit, linger: timedelta) -> None:
         self._journal = Journal(database, f"writer/{name}")
+        self._vault = database.vault
         self._name = name
         self._on_commit = on_commit
         self._linger = linger
@@ -140,6 +143,10 @@ class Lane:
         """
         pause = FIRST_PAUSE
         parameters = {"linger": self._linger, **bind(shares)}
+        try:
+            await seal_batch(self._vault, shares, parameters)
+        except VaultError as error:
+            return await self._isolate(shares, error)
         while True:
             try:
                 rows = await self._journal.execute(_FLUSH, parameters)

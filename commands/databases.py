@@ -20,6 +20,7 @@ from psycopg_pool import PoolTimeout
 
 from threadline.checkpoints.migrate import MigrationError
 from threadline.checkpoints.pool import Database
+from threadline.checkpoints.vault import PLAIN, Vault, VaultError
 from threadline.commands.exits import CommandFailed
 from threadline.settings import DatabaseSettings
 
@@ -57,12 +58,29 @@ def configured_database(settings: DatabaseSettings) -> Database | None:
         direct_conninfo=settings.direct_url.get_secret_value() if settings.direct_url else None,
         pool_size=settings.pool_size,
         schema_name=settings.schema_name,
+        vault=configured_vault(settings),
     )
+
+
+def configured_vault(settings: DatabaseSettings) -> Vault:
+    """Return what stored data goes through: encryption with the keys of the settings, if they have some."""
+    keys, foreign = settings.encryption_keys, settings.langgraph_aes_key
+    if keys is None and foreign is None:
+        return PLAIN
+    from threadline.checkpoints.aes_vault import make_vault
+
+    vault = make_vault(
+        keys.get_secret_value() if keys else None,
+        foreign.get_secret_value() if foreign else None,
+        reads_plaintext=settings.reads_plaintext,
+    )
+    return vault or PLAIN
 
 
 def embedded_database(dsn: str, settings: DatabaseSettings) -> Database:
     """Return the database of the embedded server at `dsn`."""
-    return Database(dsn, pool_size=settings.pool_size, schema_name=settings.schema_name)
+    vault = configured_vault(settings)
+    return Database(dsn, pool_size=settings.pool_size, schema_name=settings.schema_name, vault=vault)
 
 
 async def await_database(database: Database, patience: timedelta | None = PATIENCE) -> None:
@@ -154,4 +172,4 @@ def _describe_own(server: "EmbeddedServer") -> str:
 
 def is_of_the_database(error: Exception) -> bool:
     """Tell whether the database is at fault, and the error's own words are all that is to say."""
-    return isinstance(error, psycopg.Error | PoolTimeout | MigrationError)
+    return isinstance(error, psycopg.Error | PoolTimeout | MigrationError | VaultError)

@@ -12,8 +12,10 @@ from importlib.metadata import PackageNotFoundError, distribution
 
 import psycopg
 
+from threadline.checkpoints.aes_vault import CIPHER
 from threadline.checkpoints.pool import Database
 from threadline.checkpoints.survey import Survey, survey
+from threadline.checkpoints.vault import Vault
 from threadline.commands.databases import configured_database, describe
 from threadline.commands.exits import CommandFailed, ExitCode
 from threadline.commands.stranded import examine_threads
@@ -128,7 +130,7 @@ async def _examine_database(registry: Registry, database: Database) -> list[Find
             found = await survey(connection, database.schema_name, allowed)
     except psycopg.Error as error:
         return [Finding(Verdict.FAILS, describe(database), " ".join(str(error).split()))]
-    return [*_judge_server(found, describe(database)), *_judge_tables(found), *_judge_values(found)]
+    return [*_judge_server(found, describe(database)), *_judge_tables(found), *_judge_values(found, database.vault)]
 
 
 def _judge_server(found: Survey, name: str) -> Iterator[Finding]:
@@ -166,7 +168,7 @@ def _judge_tables(found: Survey) -> Iterator[Finding]:
         yield Finding(Verdict.WORKS, "checkpoints", f"tables of LangGraph's saver, {found.threads} threads")
 
 
-def _judge_values(found: Survey) -> Iterator[Finding]:
+def _judge_values(found: Survey, vault: Vault) -> Iterator[Finding]:
     if found.unknown:
         text = f"{found.unknown} of {found.threads} are known by their checkpoints only; see `threadline adopt`"
         yield Finding(Verdict.DIFFERS, "threads", text)
@@ -178,9 +180,9 @@ def _judge_values(found: Survey) -> Iterator[Finding]:
             text = f"{count} values are pickled; they are never unpickled here, since that runs whatever they hold"
             yield Finding(Verdict.FAILS, "checkpoints", text)
         elif "+" in kind:
-            yield Finding(
-                Verdict.FAILS, "checkpoints", f"{count} values are encrypted ({kind}), and cannot be read here"
-            )
+            setting = "THREADLINE_ENCRYPTION_KEYS" if kind.endswith(CIPHER) else "LANGGRAPH_AES_KEY"
+            text = f"{count} values are encrypted ({kind}), and need {setting}: docs/encryption.md"
+            yield Finding(Verdict.DIFFERS if vault.seals else Verdict.FAILS, "checkpoints", text)
         elif kind not in _READ:
             yield Finding(Verdict.FAILS, "checkpoints", f"{count} values are of an unknown form, {kind!r}")
     if found.unreadable:

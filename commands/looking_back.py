@@ -6,8 +6,10 @@ from typing import Any
 
 from rich.console import Console
 
-from threadline.checkpoints.migrate import migrate, verify
+from threadline.checkpoints.keys import check_database
+from threadline.checkpoints.migrate import migrate
 from threadline.checkpoints.pool import Pool, open_pool
+from threadline.checkpoints.vault import VaultError
 from threadline.commands.databases import any_database
 from threadline.commands.exits import CommandFailed, ExitCode
 from threadline.runs.encoding import encode
@@ -31,12 +33,12 @@ async def open_past(settings: Settings) -> AsyncIterator[Pool]:
         if found.server:
             await migrate(found.database)
         async with open_pool(found.database, "replay") as pool:
-            await verify(pool)
             try:
+                await check_database(pool)
                 yield pool
             except Invalid as error:
                 raise CommandFailed(str(error), ExitCode.MISUSED) from error
-            except RunError as error:
+            except (RunError, VaultError) as error:
                 raise CommandFailed(str(error)) from error
 
 

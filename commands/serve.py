@@ -11,6 +11,7 @@ from datetime import timedelta
 from socket import socket
 from typing import TYPE_CHECKING
 
+from threadline.checkpoints.keys import check_keys
 from threadline.checkpoints.migrate import migrate
 from threadline.commands.banner import print_banner
 from threadline.commands.children import Children
@@ -47,6 +48,8 @@ async def _serve(settings: Settings, flags: Mapping[str, str], listener: socket,
         own_database(settings.database, settings.server.workers) as found,
     ):
         await migrate(found.database)
+        async with await found.database.connect("keys") as connection:
+            await check_keys(connection)
         conninfo = found.database.conninfo if found.server else None
         orders = Orders(listener.fileno(), {**flags, **of_the_model}, conninfo)
         patience = settings.worker.drain + settings.tracing.flush + STOP_MARGIN

@@ -98,7 +98,10 @@ def load_configuration(path: Path) -> Configuration:
 def refuse_unsafe(configuration: Configuration) -> None:
     """Raise ConfigurationError for a key that must not be ignored, by whatever kind of process."""
     if configuration.sections.get("encryption") is not None:
-        problem = "stored data would not be encrypted: it is not supported here; remove the key to store data as it is"
+        problem = (
+            "stored data would not be encrypted: handlers of a project are not supported here. Remove the key, and set "
+            "THREADLINE_ENCRYPTION_KEYS to have stored data encrypted: docs/encryption.md"
+        )
         raise ConfigurationError(configuration.path, "encryption", problem)
 
 

@@ -14,7 +14,9 @@ from psycopg import AsyncConnection
 
 from threadline.checkpoints.rows import dump_json, split_channel_values
 from threadline.checkpoints.saver import ThreadSaver
+from threadline.checkpoints.sealing import blob_place, checkpoint_place, join_values, open_inline
 from threadline.checkpoints.statements import load_statements
+from threadline.checkpoints.vault import Vault, vault_of
 from threadline.replay.sealed import pack, replace, unpack
 from threadline.replay.values import read_blob
 from threadline.runs.errors import Invalid
@@ -62,6 +64,9 @@ async def apply_edits(
     cursor = await connection.execute(_SQL["checkpoint"], place)
     row = await cursor.fetchone()
     checkpoint: JsonObject = row[0] if row else {}
+    vault = vault_of(connection)
+    if vault.seals:
+        await _open_values(vault, target, checkpoint_id, checkpoint)
     for edit in edits:
         channel = edit.path[0]
         if channel not in checkpoint["channel_versions"]:
@@ -78,7 +83,25 @@ async def apply_edits(
         except Invalid as error:
             raise Invalid(f"{edit.pointer}: {error}") from None
         await _store(connection, target, checkpoint, channel, value)
-    await connection.execute(_SQL["store_checkpoint"], place | {"checkpoint": dump_json(checkpoint)})
+    text = await _seal_values(vault, target, checkpoint_id, checkpoint) if vault.seals else dump_json(checkpoint)
+    await connection.execute(_SQL["store_checkpoint"], place | {"checkpoint": text})
+
+
+async def _open_values(vault: Vault, target: UUID, checkpoint_id: str, checkpoint: JsonObject) -> None:
+    """Put the values that were sealed apart back into the checkpoint. What is true there may mark a snapshot."""
+    marks = {channel for channel, value in checkpoint["channel_values"].items() if value is True}
+    key = str(target), "", checkpoint_id
+    checkpoint["channel_values"] = await open_inline(vault, key, checkpoint, marks)
+    checkpoint["marks"] = sorted(marks)
+
+
+async def _seal_values(vault: Vault, target: UUID, checkpoint_id: str, checkpoint: JsonObject) -> str:
+    marks = {channel for channel in checkpoint.pop("marks") if checkpoint["channel_values"].get(channel) is True}
+    values = checkpoint["channel_values"]
+    apart = dump_json({channel: value for channel, value in values.items() if channel not in marks})
+    bare = dump_json({**checkpoint, "channel_values": dict.fromkeys(marks, True)})
+    (sealed,) = await vault.seal_json([(checkpoint_place(str(target), "", checkpoint_id), apart)])
+    return join_values(bare, sealed)
 
 
 async def _read(connection: AsyncConnection[Any], target: UUID, checkpoint: JsonObject, channel: str) -> Any:
@@ -87,7 +110,8 @@ async def _read(connection: AsyncConnection[Any], target: UUID, checkpoint: Json
     row = await cursor.fetchone()
     if row is None or row[0] == "empty":
         return checkpoint["channel_values"].get(channel)
-    kind, blob = row
+    place = blob_place(str(target), "", channel, parameters["version"])
+    ((kind, blob),) = await vault_of(connection).open_typed([(place, row[0], row[1])])
     return unpack(bytes(blob)) if kind == "msgpack" else read_blob(kind, blob)
 
 
@@ -106,5 +130,7 @@ async def _store(
     checkpoint["channel_values"].update(inline)
     if stored:
         blob = pack(stored[channel])
-        parameters = {"target": target, "channel": channel, "version": version, "type": "msgpack", "blob": blob}
+        place = blob_place(str(target), "", channel, version)
+        ((kind, sealed),) = await vault_of(connection).seal_typed([(place, "msgpack", blob)])
+        parameters = {"target": target, "channel": channel, "version": version, "type": kind, "blob": sealed}
         await connection.execute(_SQL["store_blob"], parameters)

@@ -9,6 +9,7 @@ import orjson
 from psycopg import AsyncConnection
 
 from threadline.checkpoints.statements import load_statements
+from threadline.checkpoints.vault import vault_of
 from threadline.runs.model import (
     ATTEMPT_STARTED,
     INPUT_REQUESTED,
@@ -19,6 +20,7 @@ from threadline.runs.model import (
     LogEvent,
     LogRow,
 )
+from threadline.runs.sealed_rows import open_log
 
 _SQL = load_statements("threadline.replay", "executions.sql")
 _PAGE = 32  # rows read at once; one may hold some 256 kB of events
@@ -53,8 +55,9 @@ async def read_log(connection: AsyncConnection[Any], thread_id: UUID, after: int
     async with connection.cursor("log", binary=True) as cursor:
         cursor.itersize = _PAGE
         await cursor.execute(_SQL["rows"], {"thread_id": thread_id, "after": after})
-        async for first_seq, last_seq, run_id, contents, payload in cursor:
-            yield LogRow(thread_id, first_seq, last_seq, run_id, contents, payload)
+        while rows := [LogRow(thread_id, *row) for row in await cursor.fetchmany(_PAGE)]:
+            for row in await open_log(vault_of(connection), rows):
+                yield row
 
 
 async def read_executions(connection: AsyncConnection[Any], thread_id: UUID) -> Executions:

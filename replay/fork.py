@@ -12,7 +12,10 @@ import orjson
 from psycopg import AsyncConnection
 
 from threadline.checkpoints.pool import Pool
+from threadline.checkpoints.rewriting import seal_copy
+from threadline.checkpoints.sealing import open_text, thread_place, write_place
 from threadline.checkpoints.statements import load_statements
+from threadline.checkpoints.vault import vault_of
 from threadline.replay.edits import Edit, apply_edits
 from threadline.replay.snapshots import snapshot
 from threadline.replay.steps import find_namespace, read_step
@@ -23,6 +26,7 @@ from threadline.runs.errors import CheckpointNotFound, Invalid
 from threadline.runs.identity import uuid7
 from threadline.runs.metadata import encode_metadata, refuse_unstorable
 from threadline.runs.model import JsonObject, ThreadStatus
+from threadline.runs.sealed_rows import seal_thread
 
 _SQL = load_statements("threadline.replay", "fork.sql")
 
@@ -103,6 +107,7 @@ async def _copy(connection: AsyncConnection[Any], source: UUID, target: UUID, or
     }
     for name in ("create_thread", "copy_root", "copy_subgraphs", "copy_blobs", "copy_writes"):
         await connection.execute(_SQL[name], parameters)
+    await seal_copy(connection, source, target)
 
 
 async def _settle(
@@ -118,7 +123,13 @@ async def _settle(
     cursor = await connection.execute(_SQL["source"], {"source": source})
     row = await cursor.fetchone()
     assert row is not None
-    metadata, config, status, values, interrupts, error, inflight = row
+    metadata, config, status, *texts, inflight = row
+    vault = vault_of(connection)
+    names = ("values", "interrupts", "error")
+    values, interrupts, error = [
+        await open_text(vault, thread_place(name, source), text) for name, text in zip(names, texts, strict=True)
+    ]
+    (config,) = await vault.open_json([(thread_place("config", source), config)])
     if not (origin.is_tip and inflight == 0):
         asked = await _questions(connection, target, origin.path[0])
         interrupts, error = encode(asked).decode(), None
@@ -126,14 +137,12 @@ async def _settle(
         status = ThreadStatus.INTERRUPTED if is_open else ThreadStatus.IDLE
     if edited or not (origin.is_tip and inflight == 0):
         values = encode((await read_step(connection, target, origin.path[0])).values).decode()
+    texts = {"config": encode(config).decode(), "values": values, "interrupts": interrupts, "error": error}
     settled = {
         "target": target,
         "metadata": encode_metadata({**metadata, **labels}),
-        "config": encode(config).decode(),
         "status": status,
-        "values": values,
-        "interrupts": interrupts,
-        "error": error,
+        **await seal_thread(vault, target, texts),
     }
     await connection.execute(_SQL["settle_thread"], settled)
     return ThreadStatus(status)
@@ -142,7 +151,9 @@ async def _settle(
 async def _questions(connection: AsyncConnection[Any], target: UUID, checkpoint_id: str) -> JsonObject:
     cursor = await connection.execute(_SQL["questions"], {"target": target, "checkpoint_id": checkpoint_id})
     asked: JsonObject = {}
-    for task_id, kind, blob in await cursor.fetchall():
+    for task_id, idx, *stored in await cursor.fetchall():
+        place = write_place(str(target), "", checkpoint_id, task_id, idx, "__interrupt__")
+        ((kind, blob),) = await vault_of(connection).open_typed([(place, *stored)])
         found = read_blob(kind, blob)
         for each in found if isinstance(found, list | tuple) else [found]:
             question = {"id": getattr(each, "id", None), "value": to_json(getattr(each, "value", each))}

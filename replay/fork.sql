@@ -136,7 +136,7 @@ where w.thread_id = %(source)s::uuid::text
 
 -- name: questions
 -- The open questions of the fork: what the checkpoint's tasks ask.
-select task_id, type, blob from checkpoint_writes
+select task_id, idx, type, blob from checkpoint_writes
 where thread_id = %(target)s::uuid::text and checkpoint_ns = '' and checkpoint_id = %(checkpoint_id)s
     and channel = '__interrupt__'
 order by task_path, task_id

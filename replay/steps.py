@@ -13,7 +13,9 @@ from uuid import UUID
 from psycopg import AsyncConnection
 from psycopg.rows import dict_row
 
+from threadline.checkpoints.sealing import SEALED_VALUES, open_blobs, open_inline, write_place
 from threadline.checkpoints.statements import load_statements
+from threadline.checkpoints.vault import Vault, vault_of
 from threadline.replay.values import read_blob, read_values, to_json
 from threadline.runs.errors import CheckpointNotFound, Invalid, ThreadNotFound
 from threadline.runs.model import JsonObject
@@ -66,7 +68,7 @@ async def read_steps(
         cursor.itersize = _PAGE
         await cursor.execute(_SQL["steps"], parameters)
         async for row in cursor:
-            yield _step(thread_id, row)
+            yield await _step(vault_of(connection), thread_id, row)
 
 
 async def read_step(
@@ -131,14 +133,25 @@ class Predecessors:
                 },
             )
             row = await cursor.fetchone()
-        return _step(self._thread_id, row).values if row else {}
+        return (await _step(vault_of(self._connection), self._thread_id, row)).values if row else {}
 
 
-def _step(thread_id: UUID, row: dict[str, Any]) -> Step:
+async def _step(vault: Vault, thread_id: UUID, row: dict[str, Any]) -> Step:
     metadata = row["metadata"]
     channels: Sequence[str] = row["channels"] or ()
     inline: JsonObject = row["inline"] or {}
-    blobs = zip(channels, row["types"] or (), row["blobs"] or (), strict=True)
+    blobs = list(zip(channels, row["types"] or (), row["blobs"] or (), strict=True))
+    questions = row["questions"] or ()
+    if vault.seals:
+        key = str(thread_id), row["checkpoint_ns"]
+        checkpoint = {"channel_values": inline, SEALED_VALUES: row["sealed_values"]}
+        inline = await open_inline(vault, (*key, row["checkpoint_id"]), checkpoint, set(channels))
+        blobs = await open_blobs(vault, key, blobs, dict(zip(channels, row["versions"] or (), strict=True)))
+        items = [
+            (write_place(*key, row["checkpoint_id"], task_id, idx, "__interrupt__"), kind, blob)
+            for (task_id, idx, kind), blob in zip(row["asking"] or (), questions, strict=True)
+        ]
+        questions = [blob for _, blob in await vault.open_typed(items)]
     deltas = metadata.get("counters_since_delta_snapshot") or {}
     return Step(
         thread_id=thread_id,
@@ -150,7 +163,7 @@ def _step(thread_id: UUID, row: dict[str, Any]) -> Step:
         values=read_values(inline, blobs),
         partial=sorted(name for name in deltas if name not in inline and name not in channels),
         tasks=[(task_id, path) for task_id, path in row["tasks"] or () if task_id != _NO_TASK],
-        questions=[_question(blob) for blob in row["questions"] or ()],
+        questions=[_question(blob) for blob in questions],
     )
 
 

@@ -18,12 +18,17 @@ with chosen as materialized (
     limit %(limit)s
 )
 select c.checkpoint_ns, c.checkpoint_id, c.parent_checkpoint_id, c.checkpoint ->> 'ts' as created_at,
-    c.metadata, c.checkpoint -> 'channel_values' as inline,
+    c.metadata, c.checkpoint -> 'channel_values' as inline, c.checkpoint -> 'sealed_values' as sealed_values,
     (
         select array_agg(b.channel order by b.channel) from checkpoint_blobs b
         join jsonb_each_text(c.checkpoint -> 'channel_versions') v on v.key = b.channel and v.value = b.version
         where b.thread_id = c.thread_id and b.checkpoint_ns = c.checkpoint_ns
     ) as channels,
+    (
+        select array_agg(b.version order by b.channel) from checkpoint_blobs b
+        join jsonb_each_text(c.checkpoint -> 'channel_versions') v on v.key = b.channel and v.value = b.version
+        where b.thread_id = c.thread_id and b.checkpoint_ns = c.checkpoint_ns
+    ) as versions,
     (
         select array_agg(b.type order by b.channel) from checkpoint_blobs b
         join jsonb_each_text(c.checkpoint -> 'channel_versions') v on v.key = b.channel and v.value = b.version
@@ -42,8 +47,14 @@ select c.checkpoint_ns, c.checkpoint_id, c.parent_checkpoint_id, c.checkpoint ->
     (
         select array_agg(w.blob order by w.task_path, w.task_id) from checkpoint_writes w
         where w.thread_id = c.thread_id and w.checkpoint_ns = c.checkpoint_ns
-            and w.checkpoint_id = c.checkpoint_id and w.channel = '__interrupt__' and w.type = 'msgpack'
-    ) as questions
+            and w.checkpoint_id = c.checkpoint_id and w.channel = '__interrupt__' and w.type like 'msgpack%%'
+    ) as questions,
+    (
+        select json_agg(json_build_array(w.task_id, w.idx, w.type) order by w.task_path, w.task_id)
+        from checkpoint_writes w
+        where w.thread_id = c.thread_id and w.checkpoint_ns = c.checkpoint_ns
+            and w.checkpoint_id = c.checkpoint_id and w.channel = '__interrupt__' and w.type like 'msgpack%%'
+    ) as asking
 from chosen
 join checkpoints c on c.thread_id = %(thread_id)s::uuid::text
     and c.checkpoint_ns = chosen.checkpoint_ns and c.checkpoint_id = chosen.checkpoint_id

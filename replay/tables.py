@@ -8,7 +8,9 @@ from uuid import UUID
 
 from psycopg import AsyncConnection
 
+from threadline.checkpoints.sealing import open_text, run_place, thread_place
 from threadline.checkpoints.statements import load_statements
+from threadline.checkpoints.vault import vault_of
 from threadline.replay.executions import read_log
 from threadline.replay.timeline import compose
 from threadline.runs.encoding import encode
@@ -33,11 +35,14 @@ class Table:
 
 
 async def _read_runs(connection: AsyncConnection[Any], thread_id: UUID) -> AsyncIterator[Row]:
+    vault = vault_of(connection)
     async with connection.cursor("runs") as cursor:
         cursor.itersize = _PAGE
         await cursor.execute(_SQL["runs"], {"thread_id": thread_id})
         async for row in cursor:
             run_id, assistant_id, graph_id, status, attempt, strategy, *times, metadata, kwargs, error = row
+            kwargs = await open_text(vault, run_place("kwargs", run_id), kwargs)
+            error = await open_text(vault, run_place("error", run_id), error)
             yield (
                 str(run_id),
                 str(thread_id),
@@ -144,11 +149,14 @@ async def read_threads(
     connection: AsyncConnection[Any], thread_id: UUID | None, since: datetime | None
 ) -> AsyncIterator[tuple[UUID, Row]]:
     """Yield the chosen threads: the id, and the row for the export. Must run in a transaction."""
+    vault = vault_of(connection)
     async with connection.cursor("threads") as cursor:
         cursor.itersize = _PAGE
         await cursor.execute(_SQL["threads"], {"thread_id": thread_id, "since": since})
         async for id_, graph_id, status, created, updated, metadata, values, error in cursor:
             times = to_microseconds(created), to_microseconds(updated)
+            values = await open_text(vault, thread_place("values", id_), values)
+            error = await open_text(vault, thread_place("error", id_), error)
             yield id_, (str(id_), graph_id, status, *times, to_bytes(metadata), to_bytes(values), to_bytes(error))
 
 

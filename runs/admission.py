@@ -23,6 +23,7 @@ from threadline.checkpoints.statements import load_statements, make_positional
 from threadline.runs.encoding import encode
 from threadline.runs.errors import Overloaded, RunError, ThreadBusy, ThreadHeld, ThreadNotFound
 from threadline.runs.model import METADATA, Claim, JsonObject, LogRow, MultitaskStrategy, Run, RunRequest, RunStatus
+from threadline.runs.sealed_rows import seal_run
 
 logger = logging.getLogger("threadline.admission")
 
@@ -75,6 +76,7 @@ class Admission:
     ) -> None:
         """Without `executor` every run is left pending for the workers of other processes."""
         self._journal = Journal(database, "admission")
+        self._vault = database.vault
         self._process_id = process_id
         self._executor = executor
         self._on_events = on_events
@@ -86,12 +88,14 @@ class Admission:
     async def admit(self, request: RunRequest) -> Run:
         """Return when the run is committed.
 
-        Raises ThreadNotFound, ThreadBusy, ThreadHeld, Overloaded, TypeError for kwargs.
+        Raises ThreadNotFound, ThreadBusy, ThreadHeld, Overloaded, VaultError, and TypeError for unencodable kwargs.
         """
         answer: asyncio.Future[Run] = asyncio.get_running_loop().create_future()
+        kwargs = await seal_run(self._vault, request.run_id, "kwargs", encode(request.kwargs).decode())
+        assert kwargs is not None
         asked = _Asked(
             request,
-            encode(request.kwargs).decode(),
+            kwargs,
             encode(request.metadata).decode(),
             encode(request.inherited_metadata).decode(),
             answer,

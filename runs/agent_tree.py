@@ -7,9 +7,11 @@ import orjson
 
 from threadline.checkpoints.pool import Pool
 from threadline.checkpoints.statements import load_statements
+from threadline.checkpoints.vault import vault_of
 from threadline.runs.channels import Filter
 from threadline.runs.envelopes import Envelopes
 from threadline.runs.model import INPUT_REQUESTED, NODE_FINISHED, NODE_STARTED, JsonObject, LogEvent, LogRow, Run
+from threadline.runs.sealed_rows import open_log
 
 _LOG = load_statements("threadline.runs", "log.sql")
 _LIFECYCLE = Filter(frozenset({"lifecycle"}))
@@ -23,7 +25,7 @@ async def read_tree(pool: Pool, run: Run) -> JsonObject:
         parameters = {"thread_id": run.thread_id, "run_id": run.run_id, "after": run.start_seq}
         cursor = await connection.execute(_LOG["of_run"], parameters, binary=True)
         found = await cursor.fetchall()
-    rows = [LogRow(run.thread_id, *row) for row in found]
+    rows = await open_log(vault_of(pool), [LogRow(run.thread_id, *row) for row in found])
     nodes: dict[Namespace, JsonObject] = {(): _node((), "started", run.graph_id)}
     nodes[()]["metadata"] = {"run_id": str(run.run_id)}
     for row in rows:

@@ -6,6 +6,7 @@ from uuid import UUID
 from psycopg.rows import dict_row
 
 from threadline.checkpoints.pool import Connections
+from threadline.checkpoints.rewriting import seal_copy
 from threadline.checkpoints.statements import load_statements
 from threadline.runs.errors import ThreadNotFound
 from threadline.runs.model import JsonObject
@@ -28,6 +29,7 @@ async def copy_thread(pool: Connections, source: UUID, target: UUID, labels: str
         await connection.execute(_SQL["copy_thread"], parameters | made)
         for name in ("copy_checkpoints", "copy_blobs", "copy_writes"):
             await connection.execute(_SQL[name], parameters)
+        await seal_copy(connection, source, target)
 
 
 async def measure_thread(pool: Connections, thread_id: UUID) -> JsonObject:

@@ -11,7 +11,9 @@ from psycopg import AsyncConnection
 from psycopg.rows import class_row
 
 from threadline.checkpoints.pool import Connections
+from threadline.checkpoints.sealing import cron_place
 from threadline.checkpoints.statements import load_statements
+from threadline.checkpoints.vault import Vault, vault_of
 from threadline.runs.callers import current_user, permit, with_caller
 from threadline.runs.encoding import encode
 from threadline.runs.errors import NotFound, ThreadNotFound
@@ -24,6 +26,7 @@ from threadline.runs.schedules import next_moment
 CronOrder = Literal["cron_id", "assistant_id", "thread_id", "created_at", "updated_at", "next_run_date", "end_time"]
 
 _SQL = load_statements("threadline.runs", "crons.sql")
+_SEALED = ("payload", "kwargs")
 
 
 class CronNotFound(NotFound):
@@ -108,6 +111,7 @@ class Crons:
                 "enabled": request.enabled,
                 "next_run_date": next_date(request.schedule, request.timezone, request.end_time, now),
             }
+            parameters |= await seal_cron(vault_of(connection), cron_id, parameters)
             cron = await _fetch(connection, "create", parameters)
         self.on_change()
         assert cron is not None
@@ -144,6 +148,7 @@ class Crons:
                 "kwargs": encode({**cron.kwargs, **kwargs}).decode(),
                 "metadata": encode_metadata(metadata),
             }
+            parameters |= await seal_cron(vault_of(connection), cron_id, parameters)
             changed = await _fetch(connection, "update", parameters)
         self.on_change()
         assert changed is not None
@@ -181,7 +186,8 @@ class Crons:
         }
         async with self.pool.connection() as connection, connection.cursor(row_factory=class_row(Cron)) as cursor:
             await cursor.execute(_SQL["search"], parameters)
-            return await cursor.fetchall()
+            found = await cursor.fetchall()
+        return [await open_cron(vault_of(self.pool), cron) for cron in found]
 
     async def count(
         self, *, assistant_id: UUID | None = None, thread_id: UUID | None = None, metadata: JsonObject | None = None
@@ -242,7 +248,20 @@ async def _grant_search(assistant_id: UUID | None, thread_id: UUID | None) -> st
 async def _fetch(connection: AsyncConnection[Any], statement: str, parameters: JsonObject) -> Cron | None:
     async with connection.cursor(row_factory=class_row(Cron)) as cursor:
         await cursor.execute(_SQL[statement], parameters)
-        return await cursor.fetchone()
+        cron = await cursor.fetchone()
+    return None if cron is None else await open_cron(vault_of(connection), cron)
+
+
+async def seal_cron(vault: Vault, cron_id: UUID, texts: JsonObject) -> JsonObject:
+    """Return the JSON texts of what its runs are given, as they are stored, by column. Raises VaultError."""
+    sealed = await vault.seal_json([(cron_place(name, cron_id), texts[name]) for name in _SEALED])
+    return dict(zip(_SEALED, sealed, strict=True))
+
+
+async def open_cron(vault: Vault, cron: Cron) -> Cron:
+    """Return the cron as it is shown. Raises VaultError."""
+    opened = await vault.open_json([(cron_place(name, cron.cron_id), getattr(cron, name)) for name in _SEALED])
+    return replace(cron, **dict(zip(_SEALED, opened, strict=True)))
 
 
 async def _now(connection: AsyncConnection[Any]) -> datetime:

@@ -18,7 +18,9 @@ from psycopg_pool import PoolTimeout
 
 from threadline.checkpoints.pool import Pool
 from threadline.checkpoints.saver import ThreadSaver
+from threadline.checkpoints.sealing import open_text, ordinal, seal_events, thread_place
 from threadline.checkpoints.statements import load_statements
+from threadline.checkpoints.vault import VaultError, vault_of
 from threadline.graphs.registry import Registry
 from threadline.runs.encoding import encode
 from threadline.runs.model import (
@@ -35,6 +37,7 @@ from threadline.runs.model import (
     ThreadStatus,
 )
 from threadline.runs.outcome import Outcome, lifecycle, write_answer
+from threadline.runs.sealed_rows import open_log, seal_run, seal_thread
 from threadline.runs.serializers import Serializers
 
 logger = logging.getLogger("threadline.endings")
@@ -68,12 +71,12 @@ class Endings:
 
     async def read_events(self, run: Run) -> list[LogEvent]:
         """Return everything the run has logged so far."""
-        rows = await self._fetch(_LOG["of_run"], run, after=run.start_seq)
-        return [
-            event
-            for first, last, run_id, contents, payload in rows
-            for event in LogRow(run.thread_id, first, last, run_id, contents, bytes(payload)).events()
+        found = await self._fetch(_LOG["of_run"], run, after=run.start_seq)
+        rows = [
+            LogRow(run.thread_id, first, last, run_id, contents, bytes(payload))
+            for first, last, run_id, contents, payload in found
         ]
+        return [event for row in await open_log(vault_of(self.pool), rows) for event in row.events()]
 
     async def has_checkpoint(self, run: Run) -> bool:
         """Whether an earlier attempt left a checkpoint of this run at the thread's head."""
@@ -83,7 +86,16 @@ class Endings:
     async def read_values(self, run: Run) -> bytes:
         """Return the JSON text of the thread's values, `{}` if it has none."""
         rows = await self._fetch(_SQL["read_values"], run)
-        return rows[0][0].encode() if rows and rows[0][0] is not None else b"{}"
+        return await self._open_values(run.thread_id, rows[0][0] if rows else None) or b"{}"
+
+    async def _open_values(self, thread_id: UUID, stored: str | None) -> bytes | None:
+        """Return the thread's values; those that cannot be opened are left out, for the run ends all the same."""
+        try:
+            text = await open_text(vault_of(self.pool), thread_place("values", thread_id), stored)
+        except VaultError as error:
+            logger.error("endings.refused", extra={"thread_id": str(thread_id), "error": str(error)})
+            return None
+        return None if text is None else text.encode()
 
     async def read_cancel(self, run: Run) -> CancelAction:
         """Return what was asked of the active run."""
@@ -150,7 +162,7 @@ class Endings:
             if rollback:
                 await self._remove(connection, thread_id, run_id, graph_id)
             outcome, values = await self._read_state(connection, thread_id, graph_id, outcome)
-            end = self._bind(thread_id, run_id, outcome, values, failures, graph_id)
+            end = await self._bind(thread_id, run_id, epoch, outcome, values, failures, graph_id)
             await connection.execute(_QUEUE["end_active"], end)
             if rollback:
                 await connection.execute(_QUEUE["delete_run"], {"run_id": run_id, "thread_id": thread_id})
@@ -184,7 +196,7 @@ class Endings:
             logger.warning("endings.no_state", exc_info=error, extra={"graph_id": graph_id, "error": str(error)})
             cursor = await connection.execute(_SQL["read_values"], {"thread_id": thread_id})
             row = await cursor.fetchone()
-            return outcome, row[0].encode() if row and row[0] is not None else None
+            return outcome, await self._open_values(thread_id, row[0] if row else None)
         if snapshot.created_at is None:
             return outcome, None
         interrupts = {
@@ -200,8 +212,15 @@ class Endings:
         settled = Outcome(outcome.status, status, None, interrupts, outcome.error, outcome.reported)
         return settled, values
 
-    def _bind(
-        self, thread_id: UUID, run_id: UUID, outcome: Outcome, values: bytes | None, failures: int, graph_id: str
+    async def _bind(
+        self,
+        thread_id: UUID,
+        run_id: UUID,
+        epoch: int,
+        outcome: Outcome,
+        values: bytes | None,
+        failures: int,
+        graph_id: str,
     ) -> JsonObject:
         now = time_ns() // 1000
         events = [
@@ -210,17 +229,28 @@ class Endings:
         ]
         if outcome.reported and outcome.error is not None:
             events.insert(0, (ERROR, encode(outcome.error)))
+        vault = vault_of(self.pool)
+        contents = [(name, len(data), now) for name, data in events]
+        payload = b"".join(data for _, data in events)
+        error = encode(outcome.error).decode() if outcome.error is not None else None
+        texts = {
+            "values": values.decode() if values is not None else None,
+            "interrupts": encode(outcome.interrupts or {}).decode(),
+            "error": error,
+        }
+        sealed = await seal_thread(vault, thread_id, texts)
         return {
             "thread_id": thread_id,
             "run_id": run_id,
             "status": str(outcome.status),
             "thread_status": str(outcome.thread_status),
-            "error": encode(outcome.error).decode() if outcome.error is not None else None,
-            "interrupts": encode(outcome.interrupts or {}).decode(),
-            "values": values.decode() if values is not None else None,
+            "error": await seal_run(vault, run_id, "error", error),
+            "thread_error": sealed["error"],
+            "interrupts": sealed["interrupts"],
+            "values": sealed["values"],
             "failures": failures,
             "linger": self.linger,
             "events": len(events),
-            "contents": orjson.dumps([(name, len(data), now) for name, data in events]).decode(),
-            "payload": b"".join(data for _, data in events),
+            "contents": orjson.dumps(contents).decode(),
+            "payload": await seal_events(vault, thread_id, run_id, contents, payload, ordinal(epoch + 1)),
         }

@@ -17,7 +17,7 @@ from langgraph.store.base import BaseStore
 from psycopg import AsyncConnection
 
 from threadline.checkpoints.item_vectors import prepare_vectors
-from threadline.checkpoints.migrate import verify
+from threadline.checkpoints.keys import check_database
 from threadline.checkpoints.pool import Database, Pool, open_pool
 from threadline.checkpoints.saver import ThreadSaver
 from threadline.checkpoints.writer import Committed, GroupWriter
@@ -113,12 +113,12 @@ async def open_engine(database: Database, registry: Registry, settings: EngineSe
     """Run a process of this database for the length of the block.
 
     On the way out runs in execution are finished or handed back, what is pending is committed, and the lease
-    ends. Raises MigrationError when the schema is not up to date, psycopg.Error when the database is away, and
-    at the end EngineFailed when a part died; the process was sent SIGTERM then.
+    ends. Raises MigrationError when the schema is not up to date, VaultError when keys are missing, psycopg.Error when
+    the database is away, and at the end EngineFailed when a part died; the process was sent SIGTERM then.
     """
     async with AsyncExitStack() as stack:
         pool = await stack.enter_async_context(open_pool(database, "pool"))
-        await verify(pool)
+        await check_database(pool)
         if settings.items.index is not None:
             await prepare_vectors(database, settings.items.index)
         parts = _Parts(database, registry, settings, pool)

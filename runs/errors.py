@@ -6,11 +6,13 @@ RunError
   MigrationFailed     ends a run
   Invalid             UnknownGraph  NothingToCancel is a NotFound; InvalidState  InvalidItem
   Gone                CursorTrimmed  ThreadGone
-  TooManyPending  ThreadHeld  EmbeddingFailed
+  TooManyPending  ThreadHeld  EmbeddingFailed  Unreadable
   LeaseLost           never leaves the worker
 """
 
 from uuid import UUID
+
+from threadline.checkpoints.vault import VaultError as VaultError  # what storage itself says of values it cannot open
 
 
 class RunError(Exception):
@@ -147,6 +149,10 @@ class TooManyPending(RunError):
     def __init__(self, limit: int, retry_after: int) -> None:
         self.retry_after = retry_after
         super().__init__(f"As many runs are waiting as may ({limit}), or nearly. Try again in {retry_after} s.")
+
+
+class Unreadable(RunError):
+    """What is stored cannot be opened; the text says where, and with which key."""
 
 
 class ThreadHeld(RunError):

@@ -13,6 +13,7 @@ from psycopg import Error
 from threadline.checkpoints.buffer import CancelRequested, Entry, Fence, FencedOut, RunBuffer
 from threadline.checkpoints.effects import EffectJournal
 from threadline.checkpoints.run_saver import RunSaver
+from threadline.checkpoints.vault import VaultError
 from threadline.effects import journalling
 from threadline.runs.graph_call import call_graph
 from threadline.runs.invocation import PROTOCOL, Invocation, make_invocation
@@ -66,8 +67,8 @@ class Execution:
         """Execute the run to its end. False: it is not over, and was left to be handed back or to its new owner."""
         fence = Fence(self.claim.run.thread_id, self.claim.run.run_id, self.claim.epoch)
         buffer = self._workshop.writer.open_buffer(fence, lambda: self.stop(StopReason.LEASE_LOST))
-        seconds = self._workshop.run_timeout.total_seconds()
-        timer = asyncio.get_running_loop().call_later(seconds, self.stop, StopReason.TIMEOUT)
+        loop, limit = asyncio.get_running_loop(), self._workshop.run_timeout
+        timer = loop.call_later(limit.total_seconds(), self.stop, StopReason.TIMEOUT)
         try:
             outcome = await self._await_outcome(buffer)
             if outcome is not None:
@@ -134,8 +135,7 @@ class Execution:
                 error = {"error": "TimeoutError", "message": f"The run exceeded {self._workshop.run_timeout}."}
                 return Outcome(RunStatus.TIMEOUT, ThreadStatus.ERROR, values, error=error, reported=True)
             case StopReason.BACKLOG:
-                text = "The run emitted events faster than they could be stored."
-                error = {"error": "BacklogError", "message": text}
+                error = {"error": "BacklogError", "message": "The run emitted events faster than they could be stored."}
                 return Outcome(RunStatus.ERROR, ThreadStatus.ERROR, values, error=error, reported=True)
             case StopReason.CANCEL:
                 error = {"error": "UserInterrupt", "message": f"{self._action} requested"}
@@ -147,6 +147,7 @@ class Execution:
     async def _invoke(self, buffer: RunBuffer) -> Outcome:
         """Call the graph and return what it came to; raises only CancelledError and FencedOut."""
         try:
+            self.claim.check()
             past, resumed = await self._look_back()
             invocation = make_invocation(self.claim, resumed=resumed)
             async with self._record(buffer, invocation, past) as (recorder, saver):
@@ -161,9 +162,8 @@ class Execution:
             raise asyncio.CancelledError from None
         except Exception as error:  # whatever user code raises is the run's outcome
             logger.info("run.failed", exc_info=without(error, self._secrets), extra=self._facts())
-            values = self._recorder.values if self._recorder else None
-            described = describe_error(error, self._secrets)
-            return Outcome(RunStatus.ERROR, ThreadStatus.ERROR, values, error=described, reported=True)
+            values, told = self._recorder.values if self._recorder else None, describe_error(error, self._secrets)
+            return Outcome(RunStatus.ERROR, ThreadStatus.ERROR, values, error=told, reported=True)
 
     async def _look_back(self) -> tuple[Past, bool]:
         """What earlier attempts left: their events, and whether the input is used up."""
@@ -235,7 +235,7 @@ class Execution:
                 error = {"error": "UserInterrupt", "message": f"{self._action} requested"}
                 outcome = Outcome(RunStatus.INTERRUPTED, ThreadStatus.INTERRUPTED, outcome.values, error=error)
                 continue
-            except (Error, TypeError, ValueError) as error:
+            except (Error, TypeError, ValueError, VaultError) as error:
                 # The end cannot be encoded, or the database refuses it or what came before; the run ends all the
                 # same, with the reason.
                 if refused:

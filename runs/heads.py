@@ -3,16 +3,30 @@
 The fast way in, many runs in one statement, is `admission`'s.
 """
 
+from time import time_ns
 from typing import Any, NamedTuple
 from uuid import UUID
 
 from psycopg import AsyncConnection
 
+from threadline.checkpoints.sealing import open_text, ordinal, seal_events, thread_place
 from threadline.checkpoints.statements import load_statements
+from threadline.checkpoints.vault import vault_of
 from threadline.runs.admission import make_run
 from threadline.runs.encoding import encode
 from threadline.runs.errors import ThreadBusy, ThreadNotFound
-from threadline.runs.model import CancelAction, MultitaskStrategy, Run, RunRequest
+from threadline.runs.model import (
+    LIFECYCLE,
+    RUN_ENDED,
+    CancelAction,
+    MultitaskStrategy,
+    Run,
+    RunRequest,
+    RunStatus,
+    ThreadStatus,
+)
+from threadline.runs.outcome import Outcome, lifecycle
+from threadline.runs.sealed_rows import seal_run
 
 _SQL = load_statements("threadline.runs", "queue.sql")
 
@@ -61,7 +75,10 @@ async def place(connection: Connection, request: RunRequest) -> Placed:
     superseded = None
     if request.multitask_strategy in SUPERSEDING:
         superseded = await _supersede(connection, request.thread_id, head, CancelAction(request.multitask_strategy))
-    cursor = await connection.execute(_SQL["place"], _bind(request))
+    parameters = _bind(request)
+    kwargs = encode(request.kwargs).decode()
+    parameters["kwargs"] = await seal_run(vault_of(connection), request.run_id, "kwargs", kwargs)
+    cursor = await connection.execute(_SQL["place"], parameters)
     row = await cursor.fetchone()
     assert row is not None
     return Placed(make_run(request, *row), superseded)
@@ -82,10 +99,33 @@ async def end_pending(connection: Connection, thread_id: UUID, run_id: UUID, act
     """Under the head's lock, which is read again: every ended run has moved its last number."""
     head = await lock_head(connection, thread_id)
     assert head is not None
-    parameters = {"thread_id": thread_id, "run_id": run_id, "last_seq": head.last_seq}
-    await connection.execute(_SQL["end_pending"], parameters)
+    cursor = await connection.execute(_SQL["read_pending"], {"run_id": run_id})
+    row = await cursor.fetchone()
+    if row is not None:
+        await connection.execute(_SQL["end_pending"], await _describe_end(connection, thread_id, run_id, head, *row))
     if action is CancelAction.ROLLBACK:
         await connection.execute(_SQL["delete_run"], {"thread_id": thread_id, "run_id": run_id})
+
+
+async def _describe_end(
+    connection: Connection, thread_id: UUID, run_id: UUID, head: Head, graph_id: str, values: str | None
+) -> dict[str, Any]:
+    """Return the parameters of `end_pending`: how the protocol tells of it, and the end with the thread's values."""
+    vault = vault_of(connection)
+    outcome = Outcome(RunStatus.INTERRUPTED, ThreadStatus.INTERRUPTED)
+    answer = await open_text(vault, thread_place("values", thread_id), values)
+    events = [(LIFECYCLE, encode(lifecycle(outcome, graph_id))), (RUN_ENDED, (answer or "{}").encode())]
+    now = time_ns() // 1000
+    contents = [[name, len(data), now] for name, data in events]
+    payload = b"".join(data for _, data in events)
+    at = ordinal(head.epoch + 1)
+    return {
+        "thread_id": thread_id,
+        "run_id": run_id,
+        "last_seq": head.last_seq,
+        "contents": encode(contents).decode(),
+        "payload": await seal_events(vault, thread_id, run_id, contents, payload, at),
+    }
 
 
 def _bind(request: RunRequest) -> dict[str, Any]:
@@ -97,7 +137,6 @@ def _bind(request: RunRequest) -> dict[str, Any]:
         "inherited": encode(request.inherited_metadata).decode(),
         "metadata": encode(request.metadata).decode(),
         "thread_metadata": encode(request.thread_metadata).decode(),
-        "kwargs": encode(request.kwargs).decode(),
         "strategy": str(request.multitask_strategy),
         "webhook": request.webhook,
         "delay": request.delay.total_seconds(),

@@ -72,6 +72,7 @@ class Keyed:
 
     def __init__(self, pool: Pool, key: Key) -> None:
         self._pool = pool
+        self.vault = pool.vault
         self._key = key
         self._stack = AsyncExitStack()
         self._connection: AsyncConnection[TupleRow] | None = None

@@ -4,6 +4,7 @@ What a client may ask of it is `items`'. It leans on private names of the offici
 """
 
 import asyncio
+import json
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from contextvars import ContextVar
@@ -13,21 +14,25 @@ from typing import Any
 
 import orjson
 from langchain_core.embeddings import Embeddings
-from langgraph.store.base import BaseStore, Op, PutOp, Result, SearchOp, TTLConfig
+from langgraph.store.base import BaseStore, Item, Op, PutOp, Result, SearchOp, TTLConfig
 from langgraph.store.postgres.aio import AsyncPostgresStore
 from langgraph.store.postgres.base import PostgresIndexConfig
 from psycopg import Error
+from psycopg.types.json import Jsonb
 from psycopg_pool import PoolTimeout
 
 from threadline.checkpoints.pool import Pool
+from threadline.checkpoints.sealing import item_place
 from threadline.checkpoints.statements import load_statements
-from threadline.runs.errors import EmbeddingFailed
+from threadline.checkpoints.vault import vault_of
+from threadline.runs.errors import EmbeddingFailed, InvalidItem
 
 logger = logging.getLogger("threadline.store")
 
 _SQL = load_statements("threadline.runs", "item_store.sql")
 
 _COMPARISONS = {"$gt": ">", "$gte": ">=", "$lt": "<", "$lte": "<="}
+_SEALED_VALUES: ContextVar[Mapping[tuple[str, str], Any]] = ContextVar("sealed_values")
 _PREPARED: ContextVar[Mapping[str, list[float]]] = ContextVar("prepared_vectors")
 
 
@@ -53,6 +58,7 @@ class ItemStore(AsyncPostgresStore):
         if settings.default_ttl is not None:
             ttl["default_ttl"] = settings.default_ttl
         super().__init__(pool, index=settings.index, ttl=ttl)  # type: ignore[arg-type]  # it asks each cursor for dict rows itself
+        self._vault = vault_of(pool)
         self.supports_pipeline = self.supports_pipeline and not pooler
         self._sweep_interval = settings.sweep_interval
         self._makes: Embeddings | None = self.embeddings
@@ -69,13 +75,34 @@ class ItemStore(AsyncPostgresStore):
     async def abatch(self, ops: Iterable[Op]) -> list[Result]:
         """Do these at once, all of them or none. Raises EmbeddingFailed, and ValueError for an unknown operator."""
         wanted = [_with_plain_filter(op) if isinstance(op, SearchOp) else op for op in ops]
-        if self._makes is None:
-            return await super().abatch(wanted)
-        token = _PREPARED.set(await self._embed(self._texts(wanted)))
+        for op in wanted:
+            if isinstance(op, SearchOp) and op.filter and self._vault.seals:
+                raise InvalidItem("Items cannot be filtered by what they hold: it is encrypted. Leave filter out.")
+        vectors = _PREPARED.set({} if self._makes is None else await self._embed(self._texts(wanted)))
+        sealed = _SEALED_VALUES.set(await self._seal([op for op in wanted if isinstance(op, PutOp)]))
         try:
-            return await super().abatch(wanted)
+            return await self._open(await super().abatch(wanted))
         finally:
-            _PREPARED.reset(token)
+            _SEALED_VALUES.reset(sealed)
+            _PREPARED.reset(vectors)
+
+    async def _seal(self, puts: Sequence[PutOp]) -> Mapping[tuple[str, str], Any]:
+        if not self._vault.seals:
+            return {}
+        values = {(".".join(op.namespace), op.key): op.value for op in puts if op.value is not None}
+        items = [(item_place(*key), json.dumps(value)) for key, value in values.items()]
+        return dict(zip(values, map(json.loads, await self._vault.seal_json(items)), strict=True))
+
+    async def _open(self, results: list[Result]) -> list[Result]:
+        """Open, in place, the items among the results."""
+        if not self._vault.seals:
+            return results
+        lists = [result if isinstance(result, list) else [result] for result in results]
+        items = [item for found in lists for item in found if isinstance(item, Item)]
+        places = [(item_place(".".join(item.namespace), item.key), item.value) for item in items]
+        for item, value in zip(items, await self._vault.open_json(places), strict=True):
+            item.value = value
+        return results
 
     async def close(self) -> None:
         """End the official store's task, which does nothing here; nobody else ends it while the loop still runs."""
@@ -118,6 +145,8 @@ class ItemStore(AsyncPostgresStore):
 
     def _prepare_batch_PUT_queries(self, put_ops: Sequence[tuple[int, PutOp]]) -> Any:
         queries, request = super()._prepare_batch_PUT_queries(put_ops)
+        if sealed := _SEALED_VALUES.get({}):
+            queries = [(query, _with_sealed(parameters, sealed)) for query, parameters in queries]
         put = [op for _, op in put_ops if op.value is not None]
         if self.index_config and put:
             keys = [".".join(op.namespace) for op in put], [op.key for op in put]
@@ -133,6 +162,15 @@ class ItemStore(AsyncPostgresStore):
             same_kind = "jsonb_typeof(value->%s) = jsonb_typeof(%s::jsonb)"
             return f"({same_kind} and value->%s {comparison} %s::jsonb)", [key, wanted, key, wanted]
         return super()._get_filter_condition(key, op, value)
+
+
+def _with_sealed(parameters: Sequence[Any], sealed: Mapping[tuple[str, str], Any]) -> list[Any]:
+    """Put sealed values in the place of items' own: each comes behind its namespace and its key."""
+    changed = list(parameters)
+    for place, parameter in enumerate(parameters):
+        if isinstance(parameter, Jsonb):
+            changed[place] = Jsonb(sealed[parameters[place - 2], parameters[place - 1]])
+    return changed
 
 
 class _Prepared(Embeddings):

@@ -186,6 +186,12 @@ class Claim:
     run: Run
     epoch: int
     has_checkpoint: bool
+    fault: Exception | None = None  # why the run cannot be executed: what it was given cannot be opened
+
+    def check(self) -> None:
+        """Raise the fault, if there is one."""
+        if self.fault is not None:
+            raise self.fault
 
 
 class LogEvent(NamedTuple):

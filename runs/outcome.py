@@ -11,7 +11,7 @@ from threadline.runs.encoding import encode
 from threadline.runs.model import ATTEMPT_STARTED, ERROR, LIFECYCLE, RUN_ENDED, JsonObject, RunStatus, ThreadStatus
 
 INTERRUPT = "__interrupt__"
-CANCELLED = "The run was cancelled."  # and in queue.sql, of a run that never started
+CANCELLED = "The run was cancelled."
 
 
 @dataclass(frozen=True, slots=True)

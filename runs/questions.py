@@ -6,8 +6,10 @@ import orjson
 
 from threadline.checkpoints.pool import Pool
 from threadline.checkpoints.statements import load_statements
+from threadline.checkpoints.vault import vault_of
 from threadline.runs.model import INPUT_REQUESTED, LogRow, Run, RunStatus, Thread, ThreadStatus
 from threadline.runs.queue import Queue
+from threadline.runs.sealed_rows import open_log
 from threadline.runs.threads import Threads
 
 _LOG = load_statements("threadline.runs", "log.sql")
@@ -43,6 +45,7 @@ class Questions:
             parameters = {"thread_id": run.thread_id, "run_id": run.run_id, "after": run.start_seq}
             cursor = await connection.execute(_LOG["of_run"], parameters, binary=True)
             rows = [LogRow(run.thread_id, *row) for row in await cursor.fetchall()]
+        rows = await open_log(vault_of(self._pool), rows)
         return {
             orjson.loads(event.data)["id"] for row in rows for event in row.events() if event.name == INPUT_REQUESTED
         }

@@ -12,6 +12,7 @@ from psycopg.rows import class_row
 
 from threadline.checkpoints.pool import Connections, Pool
 from threadline.checkpoints.statements import load_statements
+from threadline.checkpoints.vault import vault_of
 from threadline.runs.admission import Admission
 from threadline.runs.callers import clear_thread, current_caller
 from threadline.runs.errors import (
@@ -29,6 +30,7 @@ from threadline.runs.hints import Hints
 from threadline.runs.idempotency import Keyed
 from threadline.runs.model import CancelAction, MultitaskStrategy, Run, RunRequest, RunStatus
 from threadline.runs.permitted import permit_request
+from threadline.runs.sealed_rows import open_runs
 from threadline.runs.tails import Tails
 from threadline.runs.versions import Versions
 from threadline.runs.webhook_policy import WebhookPolicy
@@ -170,7 +172,7 @@ class Queue:
             run = await cursor.fetchone()
         if run is None:
             raise RunNotFound(run_id)
-        return _typed(run)
+        return (await open_runs(vault_of(self._pool), [_typed(run)]))[0]
 
     async def list(self, thread_id: UUID, *, limit: int = 10, offset: int = 0, status: str | None = None) -> list[Run]:
         """Return the thread's runs, newest first. Raises ThreadNotFound."""
@@ -181,7 +183,7 @@ class Queue:
             runs = await cursor.fetchall()
         if not runs:
             raise ThreadNotFound(thread_id)
-        return [_typed(run) for run in runs if run.run_id is not None]
+        return await open_runs(vault_of(self._pool), [_typed(run) for run in runs if run.run_id is not None])
 
     async def cancel(self, thread_id: UUID, run_id: UUID, action: CancelAction) -> None:
         """Ask for a run to be stopped; the request is committed when this returns.

@@ -302,36 +302,27 @@ update thread_heads
 set cancel = case when cancel = 'rollback' then cancel else %(action)s end
 where thread_id = %(thread_id)s and run_id = %(run_id)s
 
+-- name: read_pending
+-- Under the head's lock: what the end of a run that never started tells; no row: it is not pending any more.
+select r.graph_id, t."values"::text
+from runs r left join threads t on t.thread_id = r.thread_id
+where r.run_id = %(run_id)s and r.status = 'pending'
+
 -- name: end_pending
--- Under the head's lock: a run that never started is final. Its last events are how the event-streaming protocol
+-- Under the head's lock: a run that never started is final. Its two last events are how the event-streaming protocol
 -- tells of that, and its end, which carries the thread's values.
 with ended as (
     update runs
     set status = 'interrupted', ended_at = clock_timestamp(), updated_at = clock_timestamp(),
         end_seq = %(last_seq)s + 2
     where run_id = %(run_id)s and status = 'pending'
-    returning run_id, thread_id, graph_id
+    returning run_id, thread_id
 ), head as (
     update thread_heads h set inflight = h.inflight - 1, last_seq = h.last_seq + 2
     from ended where h.thread_id = ended.thread_id
 )
 insert into run_events (thread_id, first_seq, last_seq, run_id, contents, payload)
-select e.thread_id, %(last_seq)s + 1, %(last_seq)s + 2, e.run_id,
-    json_build_array(
-        json_build_array('.event/lifecycle', octet_length(m.lifecycle), m.now),
-        json_build_array('.run_ended', octet_length(m.answer), m.now)
-    ),
-    m.lifecycle || m.answer
-from ended e
-left join threads t on t.thread_id = e.thread_id
-cross join lateral (
-    select
-        convert_to(json_build_object(
-            'event', 'failed', 'graph_name', e.graph_id, 'error', 'The run was cancelled.'
-        )::text, 'UTF8') as lifecycle,
-        convert_to(coalesce(t."values"::text, '{}'), 'UTF8') as answer,
-        (extract(epoch from clock_timestamp()) * 1000000)::bigint as now
-) m
+select thread_id, %(last_seq)s + 1, %(last_seq)s + 2, run_id, %(contents)s::json, %(payload)s from ended
 
 -- name: end_active
 -- Under the head's lock, by somebody other than the run: the active run is final, its fence gone.
@@ -348,7 +339,7 @@ with head as (
     where r.run_id = %(run_id)s
 ), settled as (
     update threads t
-    set status = %(thread_status)s, error = %(error)s::json, interrupts = %(interrupts)s::json,
+    set status = %(thread_status)s, error = %(thread_error)s::json, interrupts = %(interrupts)s::json,
         "values" = %(values)s::json, updated_at = clock_timestamp(), state_updated_at = clock_timestamp(),
         expires_at = case when t.hidden then clock_timestamp() + %(linger)s::interval else t.expires_at end
     from head

@@ -19,9 +19,10 @@ from psycopg_pool import PoolTimeout
 
 from threadline.checkpoints.pool import Pool
 from threadline.checkpoints.statements import load_statements
+from threadline.checkpoints.vault import VaultError, vault_of
 from threadline.runs.assistants import Assistants
 from threadline.runs.configuration import inherit
-from threadline.runs.crons import Cron, next_date
+from threadline.runs.crons import Cron, next_date, open_cron
 from threadline.runs.errors import Invalid, RunError, ThreadBusy, ThreadNotFound
 from threadline.runs.fires import Attempt, Result, claim_fire, note_fire, open_fire
 from threadline.runs.heads import Placed, place
@@ -124,6 +125,7 @@ class Scheduler:
         facts = {"cron_id": str(cron.cron_id), "due": attempt.scheduled_at.isoformat(), "attempt": attempt.attempts + 1}
         try:
             await self.check_limit()
+            cron = await open_cron(vault_of(connection), cron)
             assistant = await self.assistants.get(str(cron.assistant_id))
             async with connection.transaction():
                 placed = await place(connection, make_request(cron, assistant))
@@ -134,7 +136,7 @@ class Scheduler:
         except ThreadNotFound as error:
             logger.warning("cron.ended", extra={**facts, "error": str(error)})
             return Result("dead", error=str(error), ends_cron=True)
-        except RunError as error:
+        except (RunError, VaultError) as error:
             return _refused(attempt, facts, str(error))
         except (OperationalError, OSError):
             raise  # the database's trouble, not the cron's

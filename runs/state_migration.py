@@ -256,7 +256,9 @@ async def _commit(
     }
     place: RunnableConfig = {"configurable": {"checkpoint_ns": "", "checkpoint_id": checkpoint["id"]}}
     try:
-        row, blobs = encode_checkpoint(saver.serde, config, checkpoint, metadata, changed, saver.stamp)
+        row, blobs = encode_checkpoint(
+            saver.serde, config, checkpoint, metadata, changed, saver.stamp, seals=saver.seals
+        )
         writes = [
             write
             for task, left in results.values()

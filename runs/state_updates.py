@@ -17,11 +17,14 @@ from langgraph.types import StateSnapshot, StateUpdate
 from psycopg import AsyncConnection
 
 from threadline.checkpoints.clock import raise_checkpoint_floor
+from threadline.checkpoints.sealing import ordinal, seal_events
 from threadline.checkpoints.statements import load_statements
+from threadline.checkpoints.vault import vault_of
 from threadline.runs.commands import read_command
 from threadline.runs.encoding import encode
 from threadline.runs.errors import CheckpointNotFound, Invalid, InvalidState, ThreadBusy, ThreadNotFound
 from threadline.runs.model import STATE_UPDATED, JsonObject, ThreadStatus
+from threadline.runs.sealed_rows import seal_thread
 from threadline.runs.state_view import view_config, view_interrupts
 
 _SQL = load_statements("threadline.runs", "states.sql")
@@ -50,7 +53,7 @@ async def update_state(
     updates = [[_read_update(update) for update in superstep] for superstep in supersteps]
     thread_id = UUID(config["configurable"]["thread_id"])
     async with connection.transaction():
-        await _take_head(connection, thread_id)
+        epoch = await _take_head(connection, thread_id)
         await _check_base(connection, config["configurable"])
         try:
             async with asyncio.timeout(UPDATE_TIMEOUT):
@@ -58,7 +61,7 @@ async def update_state(
         except (InvalidUpdateError, ValueError, TypeError, LookupError, TimeoutError) as error:
             raise InvalidState(_refusal(error)) from error
         root: RunnableConfig = {"configurable": {"thread_id": str(thread_id), "checkpoint_ns": ""}}
-        await _record(connection, thread_id, supersteps, written, await graph.aget_state(root))
+        await _record(connection, thread_id, epoch, supersteps, written, await graph.aget_state(root))
     return written
 
 
@@ -82,13 +85,16 @@ def _refusal(error: Exception) -> str:
     return f"{type(error).__name__}: {error}"
 
 
-async def _take_head(connection: AsyncConnection[Any], thread_id: UUID) -> None:
+async def _take_head(connection: AsyncConnection[Any], thread_id: UUID) -> int:
+    """Lock the thread, and return its epoch."""
     cursor = await connection.execute(_SQL["lock_head"], {"thread_id": thread_id})
     head = await cursor.fetchone()
     if head is None:
         raise ThreadNotFound(thread_id)
     if head[0] > 0:
         raise ThreadBusy
+    epoch: int = head[1]
+    return epoch
 
 
 async def _check_base(connection: AsyncConnection[Any], configurable: Mapping[str, Any]) -> None:
@@ -105,6 +111,7 @@ async def _check_base(connection: AsyncConnection[Any], configurable: Mapping[st
 async def _record(
     connection: AsyncConnection[Any],
     thread_id: UUID,
+    epoch: int,
     supersteps: Sequence[Superstep],
     written: RunnableConfig,
     snapshot: StateSnapshot,
@@ -117,14 +124,16 @@ async def _record(
         shown = encode(interrupts)
     except TypeError as error:
         raise InvalidState(f"The new state cannot be shown: {error}") from error
+    vault = vault_of(connection)
+    contents = [[STATE_UPDATED, len(payload), time.time_ns() // 1000]]
+    texts = {"values": values.decode(), "interrupts": shown.decode()}
     parameters = {
         "thread_id": thread_id,
         "run_id": NO_RUN,
-        "contents": encode([[STATE_UPDATED, len(payload), time.time_ns() // 1000]]).decode(),
-        "payload": payload,
+        "contents": encode(contents).decode(),
+        "payload": await seal_events(vault, thread_id, NO_RUN, contents, payload, ordinal(epoch + 1)),
         "status": status.value,
-        "values": values.decode(),
-        "interrupts": shown.decode(),
+        **await seal_thread(vault, thread_id, texts),
     }
     await connection.execute(_SQL["record_update"], parameters)
 

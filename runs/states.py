@@ -19,7 +19,9 @@ from psycopg import AsyncConnection
 from psycopg.rows import class_row
 
 from threadline.checkpoints.pool import Connections, Pool
+from threadline.checkpoints.sealing import thread_place
 from threadline.checkpoints.statements import load_statements
+from threadline.checkpoints.vault import vault_of
 from threadline.graphs.errors import UnknownGraph as NoSuchGraph
 from threadline.graphs.registry import Registry
 from threadline.runs.callers import clear_thread, current_user, for_graph, with_caller
@@ -216,7 +218,8 @@ class States:
             thread = await cursor.fetchone()
         if thread is None:
             raise ThreadNotFound(thread_id)
-        return thread
+        (config,) = await vault_of(self._pool).open_json([(thread_place("config", thread_id), thread.config)])
+        return thread._replace(config=config)
 
     def _check_graph(self, thread: _Thread) -> None:
         """Raise InvalidState for a thread without a graph, UnknownGraph for one whose graph is not there."""

@@ -9,7 +9,7 @@ where thread_id = %(thread_id)s
 
 -- name: lock_head
 -- The first statement of an update. Whether runs are in flight is decided on the row it locks.
-select inflight from thread_heads where thread_id = %(thread_id)s for no key update
+select inflight, epoch from thread_heads where thread_id = %(thread_id)s for no key update
 
 -- name: latest_checkpoint_id
 -- What new checkpoint ids must stay above.

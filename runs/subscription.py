@@ -26,6 +26,7 @@ class Subscription:
         self._bytes = 0
         self._lagging = False
         self._gone = False
+        self._failure: Exception | None = None
         self._trimmed_seq: int | None = None
         self._news = asyncio.Event()
         self._on_behind = on_behind
@@ -34,7 +35,8 @@ class Subscription:
         """Return the rows that follow, at least one, or none if none came within `patience` seconds.
 
         A row may begin at or before the cursor the subscription was opened with: use `LogRow.events(after)`.
-        Raises ThreadGone when the thread was deleted, and CursorTrimmed when what follows is no longer kept.
+        Raises ThreadGone when the thread was deleted, CursorTrimmed when what follows is no longer kept, and Unreadable
+        when it cannot be opened.
         """
         if not self._rows and self._is_open:
             self._news.clear()
@@ -46,6 +48,8 @@ class Subscription:
                     await self._news.wait()
             except TimeoutError:
                 return []
+        if not self._rows and self._failure is not None:
+            raise self._failure
         if not self._rows and self._gone:
             raise ThreadGone(self.thread_id)
         if not self._rows and self._trimmed_seq is not None:
@@ -86,6 +90,11 @@ class Subscription:
         self._gone = True
         self._news.set()
 
+    def fail(self, error: Exception) -> None:
+        """What follows cannot be read."""
+        self._failure = error
+        self._news.set()
+
     def trim(self, trimmed_seq: int) -> None:
         """What follows the cursor was removed: the log begins behind that number now."""
         self._trimmed_seq = trimmed_seq
@@ -98,7 +107,7 @@ class Subscription:
 
     @property
     def _is_open(self) -> bool:
-        return not self._gone and self._trimmed_seq is None
+        return not self._gone and self._trimmed_seq is None and self._failure is None
 
 
 class EndSubscription(Subscription):

@@ -17,8 +17,10 @@ from psycopg_pool import PoolTimeout
 
 from threadline.checkpoints.pool import Pool
 from threadline.checkpoints.statements import load_statements
-from threadline.runs.errors import CursorTrimmed, ThreadGone, ThreadNotFound
+from threadline.checkpoints.vault import VaultError, vault_of
+from threadline.runs.errors import CursorTrimmed, ThreadGone, ThreadNotFound, Unreadable
 from threadline.runs.model import RUN_ENDED, LogRow, Run
+from threadline.runs.sealed_rows import open_log
 from threadline.runs.subscription import EndSubscription, Newcomer, RecentRows, Subscription
 
 logger = logging.getLogger("threadline.tails")
@@ -175,8 +177,7 @@ class Tails:
                 binary=True,
             )
             rows = await cursor.fetchall()
-        pages = [0] * len(waiting)
-        sizes = [0] * len(waiting)
+        pages: list[list[LogRow]] = [[] for _ in waiting]
         for ord_, trimmed_seq, first_seq, last_seq, run_id, contents, payload in rows:
             subscription = waiting[ord_ - 1]
             if trimmed_seq is None:
@@ -184,12 +185,22 @@ class Tails:
             elif subscription.cursor < trimmed_seq:
                 subscription.trim(trimmed_seq)
             elif first_seq is not None:
-                pages[ord_ - 1] += 1
-                sizes[ord_ - 1] += len(payload)
-                subscription.offer(LogRow(subscription.thread_id, first_seq, last_seq, run_id, contents, payload))
-        for subscription, count, size in zip(waiting, pages, sizes, strict=True):
-            if count == PAGE_ROWS or size >= page_bytes:
-                subscription.fall_behind()
+                page = pages[ord_ - 1]
+                page.append(LogRow(subscription.thread_id, first_seq, last_seq, run_id, contents, payload))
+        for subscription, page in zip(waiting, pages, strict=True):
+            await self._hand_over(subscription, page, page_bytes)
+
+    async def _hand_over(self, subscription: Subscription, page: list[LogRow], page_bytes: int) -> None:
+        """Give a reader what was read for it; one whose rows cannot be opened hears why, the others go on."""
+        try:
+            for row in await open_log(vault_of(self._pool), page):
+                subscription.offer(row)
+        except VaultError as error:
+            logger.error("tails.refused", extra={"thread_id": str(subscription.thread_id), "error": str(error)})
+            subscription.fail(Unreadable(str(error)))
+            return
+        if len(page) == PAGE_ROWS or sum(len(row.payload) for row in page) >= page_bytes:
+            subscription.fall_behind()
 
     async def _catch_up(self, subscription: Subscription) -> None:
         rows = self._recent.after(subscription.thread_id, subscription.cursor)
@@ -224,6 +235,10 @@ class Tails:
         if row is None:
             return None
         end_seq, first_seq, last_seq, run_id, contents, payload = row
-        events = LogRow(run.thread_id, first_seq, last_seq, run_id, contents, payload).events(end_seq - 1)
-        event = next(events, None)
+        read = [LogRow(run.thread_id, first_seq, last_seq, run_id, contents, payload)]
+        try:
+            (opened,) = await open_log(vault_of(self._pool), read)
+        except VaultError as error:
+            raise Unreadable(str(error)) from error
+        event = next(opened.events(end_seq - 1), None)
         return event.data if event and event.run_id == run.run_id and event.name == RUN_ENDED else None

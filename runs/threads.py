@@ -8,6 +8,7 @@ from psycopg.rows import kwargs_row
 
 from threadline.checkpoints.pool import Connections
 from threadline.checkpoints.statements import load_statements
+from threadline.checkpoints.vault import Vault, vault_of
 from threadline.runs.callers import clear_thread, permit
 from threadline.runs.copies import copy_thread, measure_thread
 from threadline.runs.deliveries import disown_deliveries
@@ -15,6 +16,7 @@ from threadline.runs.errors import Invalid, ThreadExists, ThreadNotFound
 from threadline.runs.identity import uuid7
 from threadline.runs.metadata import encode_argument, encode_metadata
 from threadline.runs.model import JsonObject, Thread, ThreadStatus, Ttl
+from threadline.runs.sealed_rows import open_threads, refuse_search
 
 _SQL = load_statements("threadline.runs", "threads.sql")
 _SWEEP = load_statements("threadline.runs", "sweep.sql")
@@ -161,7 +163,10 @@ class Threads:
             raise Invalid(f"limit must be between 1 and {MAX_FOUND - 1}, not {limit}")
         if offset < 0:
             raise Invalid(f"offset must not be negative, but is {offset}")
-        parameters = await _filters(metadata, values, status, ids=list(ids) or None, limit=limit, offset=offset) | {
+        vault = vault_of(self._pool)
+        parameters = await _filters(
+            vault, metadata, values, status, ids=list(ids) or None, limit=limit, offset=offset
+        ) | {
             "ids": list(ids) or None,
             "order": f"{sort_by} {sort_order}",
             "limit": limit,
@@ -172,7 +177,8 @@ class Threads:
             connection.cursor(row_factory=kwargs_row(_thread)) as cursor,
         ):
             await cursor.execute(_SQL["search"], parameters)
-            return await cursor.fetchall()
+            found = await cursor.fetchall()
+        return await open_threads(vault, found)
 
     async def count(
         self,
@@ -182,7 +188,7 @@ class Threads:
         status: ThreadStatus | None = None,
     ) -> int:
         """Return how many threads `search` finds without a limit. Raises Invalid."""
-        parameters = await _filters(metadata, values, status)
+        parameters = await _filters(vault_of(self._pool), metadata, values, status)
         async with self._pool.connection() as connection:
             cursor = await connection.execute(_SQL["count"], parameters)
             row = await cursor.fetchone()
@@ -208,7 +214,8 @@ class Threads:
             connection.cursor(row_factory=kwargs_row(_thread)) as cursor,
         ):
             await cursor.execute(_SQL[statement], parameters)
-            return await cursor.fetchone()
+            thread = await cursor.fetchone()
+        return None if thread is None else (await open_threads(vault_of(self._pool), [thread]))[0]
 
     @staticmethod
     def _found(thread_id: UUID, thread: Thread | None) -> Thread:
@@ -218,11 +225,12 @@ class Threads:
 
 
 async def _filters(
-    metadata: JsonObject | None, values: JsonObject | None, status: ThreadStatus | None, **others: Any
+    vault: Vault, metadata: JsonObject | None, values: JsonObject | None, status: ThreadStatus | None, **others: Any
 ) -> JsonObject:
     """Return what both statements filter by: what was asked for, and what the caller may see."""
     value = {"metadata": dict(metadata or {}), "values": dict(values or {}), "status": status, **others}
     granted = await permit("threads", "search", value)
+    refuse_search(vault, "values", value["values"])
     return {
         "metadata": encode_metadata(value["metadata"]) if value["metadata"] else None,
         "values": encode_argument(value["values"], "values") if value["values"] else None,

@@ -4,6 +4,7 @@ Whether the code that is here can go on with them is judged by the doctor.
 """
 
 from collections.abc import AsyncIterator, Mapping
+from contextlib import suppress
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -12,9 +13,11 @@ from psycopg import AsyncConnection
 from psycopg.rows import class_row
 
 from threadline.checkpoints.pending import SENDS, pending_nodes
+from threadline.checkpoints.sealing import blob_place, open_inline, write_place
 from threadline.checkpoints.serde import make_serializer
 from threadline.checkpoints.statements import load_statements
 from threadline.checkpoints.stored_classes import stored_classes
+from threadline.checkpoints.vault import VaultError, vault_of
 from threadline.graphs.versions import Topology
 from threadline.runs.model import JsonObject
 
@@ -57,6 +60,8 @@ async def read_waiting(connection: AsyncConnection[Any]) -> AsyncIterator[Waitin
             await cursor.execute(_SQL["page"], {"after": after, "limit": _PAGE})
             page = await cursor.fetchall()
         for thread in page:
+            if thread.checkpoint is not None:
+                await _open(connection, thread.thread_id, "", thread.checkpoint_id or "", thread.checkpoint)
             yield thread
         if len(page) < _PAGE:
             return
@@ -75,14 +80,20 @@ async def read_values(connection: AsyncConnection[Any], thread: Waiting) -> Valu
         "versions": orjson.dumps(thread.checkpoint["channel_versions"]).decode(),
         "largest": LARGEST,
     }
-    async for channel, kind, blob in connection.cursor().stream(_SQL["values"], parameters):
+    vault, name = vault_of(connection), str(thread.thread_id)
+    async for channel, kind, blob, version, task_id, idx in connection.cursor().stream(_SQL["values"], parameters):
+        place = blob_place(name, "", channel, version)
+        if task_id is not None:
+            place = write_place(name, "", thread.checkpoint_id or "", task_id, idx, channel)
         try:
+            if blob is not None:
+                ((kind, blob),) = await vault.open_typed([(place, kind, blob)])
             if kind == "msgpack" and blob is not None:
                 classes |= stored_classes(blob)
                 if channel == SENDS:
                     sends = tuple(make_serializer().loads_typed((kind, blob)))
             unseen += blob is None
-        except ValueError:
+        except (ValueError, VaultError):
             unseen += 1
     return Values(frozenset(classes), sends, unseen)
 
@@ -94,8 +105,19 @@ async def read_pending(connection: AsyncConnection[Any], thread: Waiting, sends:
     parameters = {"thread_id": str(thread.thread_id), "checkpoint_id": thread.checkpoint_id}
     cursor = await connection.execute(_SQL["subgraphs"], parameters)
     for ns, checkpoint in await cursor.fetchall():
+        await _open(connection, thread.thread_id, ns, checkpoint["id"], checkpoint)
         pending[ns] = pending_nodes(checkpoint, ())
     return pending
+
+
+async def _open(
+    connection: AsyncConnection[Any], thread_id: UUID, ns: str, checkpoint_id: str, checkpoint: JsonObject
+) -> None:
+    """Open, in place, the values that a checkpoint holds itself; those that cannot be opened are not there."""
+    marks = {channel for channel, value in (checkpoint.get("channel_values") or {}).items() if value is True}
+    with suppress(VaultError):
+        key = str(thread_id), ns, checkpoint_id
+        checkpoint["channel_values"] = await open_inline(vault_of(connection), key, checkpoint, marks)
 
 
 async def read_topology(connection: AsyncConnection[Any], graph_id: str, topology_hash: str) -> Topology | None:

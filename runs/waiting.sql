@@ -33,13 +33,14 @@ order by checkpoint_ns, checkpoint_id desc
 
 -- name: values
 -- The values of a checkpoint and what its tasks have left, up to a size each; larger ones come without their bytes.
-select b.channel, b.type::text, case when octet_length(b.blob) <= %(largest)s then b.blob end as blob
+select b.channel, b.type::text, case when octet_length(b.blob) <= %(largest)s then b.blob end as blob, b.version,
+    null as task_id, null::integer as idx
 from jsonb_each_text(%(versions)s::jsonb) v
 join checkpoint_blobs b on b.thread_id = %(thread_id)s and b.checkpoint_ns = '' and b.channel = v.key
     and b.version = v.value
 where b.blob is not null
 union all
-select w.channel, w.type::text, case when octet_length(w.blob) <= %(largest)s then w.blob end
+select w.channel, w.type::text, case when octet_length(w.blob) <= %(largest)s then w.blob end, null, w.task_id, w.idx
 from checkpoint_writes w
 where w.thread_id = %(thread_id)s and w.checkpoint_ns = '' and w.checkpoint_id = %(checkpoint_id)s
 

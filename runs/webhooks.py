@@ -20,7 +20,9 @@ from psycopg.rows import class_row
 from psycopg_pool import PoolTimeout
 
 from threadline.checkpoints.pool import Pool
+from threadline.checkpoints.sealing import open_text, run_place, thread_place
 from threadline.checkpoints.statements import load_statements
+from threadline.checkpoints.vault import Vault, VaultError, vault_of
 from threadline.runs.background import cancel
 from threadline.runs.courier import DEADLINE, Courier, NotTaken
 from threadline.runs.deliveries import Deliveries
@@ -133,12 +135,13 @@ class Webhooks:
         try:
             async with asyncio.timeout(DEADLINE.total_seconds()):
                 now = datetime.now(UTC)
-                status_code = await self.courier.carry(owed.url, owed.webhook_id, now, write_body(owed, now))
+                body = write_body(await _open(vault_of(self.pool), owed), now)
+                status_code = await self.courier.carry(owed.url, owed.webhook_id, now, body)
         except RefusedWebhook as refusal:
             await self._bury(owed, str(refusal))
         except NotTaken as answer:
             await self._fail(owed, str(answer), answer)
-        except (httpx2.HTTPError, OSError, TimeoutError) as error:
+        except (httpx2.HTTPError, OSError, TimeoutError, VaultError) as error:
             await self._fail(owed, str(error) or type(error).__name__)
         else:
             logger.info("webhook.delivered", extra=_facts(owed))
@@ -172,6 +175,16 @@ def pause(tries: int, retry_after: float | None) -> float:
     """Return for how many seconds to leave it alone: longer each time, and as long as was asked for, within bounds."""
     own = min(2.0 ** (tries - 1), LONGEST_PAUSE) * uniform(0.8, 1.2)  # noqa: S311 - spreads load only
     return own if retry_after is None else max(own, min(retry_after, LONGEST_RETRY_AFTER))
+
+
+async def _open(vault: Vault, owed: Owed) -> Owed:
+    """Return it with what the run was given and the thread's values. Raises VaultError."""
+    if not vault.seals:
+        return owed
+    places = [(run_place(name, owed.run_id), owed.run[name]) for name in ("kwargs", "error")]
+    kwargs, error = await vault.open_json(places)
+    values = await open_text(vault, thread_place("values", owed.thread_id), owed.values)
+    return owed._replace(run={**owed.run, "kwargs": kwargs, "error": error}, values=values)
 
 
 def write_body(owed: Owed, now: datetime) -> bytes:

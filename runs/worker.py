@@ -7,7 +7,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -18,17 +18,20 @@ from psycopg_pool import PoolTimeout
 
 from threadline.checkpoints.pool import Pool
 from threadline.checkpoints.statements import load_statements
+from threadline.checkpoints.vault import VaultError, vault_of
 from threadline.runs.admission import metadata_row
 from threadline.runs.execution import Execution
 from threadline.runs.model import (
     CancelAction,
     Claim,
+    JsonObject,
     LogRow,
     MultitaskStrategy,
     Run,
     RunStatus,
     StopReason,
 )
+from threadline.runs.sealed_rows import open_runs
 from threadline.runs.workshop import Workshop
 
 logger = logging.getLogger("threadline.worker")
@@ -233,13 +236,19 @@ class Worker:
         async with self._pool.connection() as connection, connection.cursor(row_factory=dict_row) as cursor:
             await cursor.execute(_SQL["claim"], {"room": room, "process_id": self._process_id})
             rows = await cursor.fetchall()
-        claims = []
-        for row in rows:
-            epoch, has_checkpoint, seq = row.pop("epoch"), row.pop("has_checkpoint"), row.pop("last_seq")
-            row["status"] = RunStatus(row["status"])
-            row["multitask_strategy"] = MultitaskStrategy(row["multitask_strategy"])
-            claims.append((Claim(Run(**row), epoch, has_checkpoint), seq))
-        return claims
+        return [await self._open(row) for row in rows]
+
+    async def _open(self, row: JsonObject) -> tuple[Claim, int]:
+        """Return a claim with the number of its first event; one that cannot be opened ends as an error of its own."""
+        epoch, has_checkpoint, seq = row.pop("epoch"), row.pop("has_checkpoint"), row.pop("last_seq")
+        row["status"] = RunStatus(row["status"])
+        row["multitask_strategy"] = MultitaskStrategy(row["multitask_strategy"])
+        run = Run(**row)
+        try:
+            (run,) = await open_runs(vault_of(self._pool), [run])
+        except VaultError as error:
+            return Claim(replace(run, kwargs={}, error=None), epoch, has_checkpoint, error), seq
+        return Claim(run, epoch, has_checkpoint), seq
 
     async def _next_due(self) -> float:
         poll = self._limits.poll.total_seconds()

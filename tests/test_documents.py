@@ -150,7 +150,8 @@ def test_every_threadline_command_that_is_named_exists() -> None:
     looking_back = {"replay", "history", "diff", "fork", "export", "traces"}
     running = {"serve", "api", "worker", "migrate", "ingest", "demo"}
     migrating = {"doctor", "adopt"}
-    assert {command for _, command, _ in named} == running | looking_back | migrating
+    encrypting = {"keygen", "rotate"}
+    assert {command for _, command, _ in named} == running | looking_back | migrating | encrypting
     for path, command, flags in named:
         missing = [flag for flag in flags if flag not in help_of(command)]
         assert not missing, f"{path}: threadline {command} has no {missing}"

@@ -5,9 +5,9 @@ import logging
 import os
 import subprocess
 import sys
-import timeit
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import FrameType
 from typing import Any
 from uuid import UUID
 
@@ -211,8 +211,20 @@ def test_opening_a_compiled_graph_costs_next_to_nothing(tmp_path: Path) -> None:
             "counting", checkpointer=saver, store=None, config=NO_CONFIG, context_kind="threads.create_run"
         )
 
-    fastest = min(timeit.repeat(open_once, number=1000, repeat=5)) / 1000
-    assert fastest < 20e-6
+    open_once()
+    calls = 0
+
+    def count(_: FrameType, event: str, __: object) -> None:
+        nonlocal calls
+        calls += event in ("call", "c_call")
+
+    sys.setprofile(count)
+    try:
+        open_once()
+    finally:
+        sys.setprofile(None)
+    # Compiling the graph anew takes thousands. Counted, not timed: a machine that others use, too, has no times.
+    assert 0 < calls < 60
 
 
 async def test_two_files_of_one_name_in_two_projects_are_two_modules(tmp_path: Path) -> None:

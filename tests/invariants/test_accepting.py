@@ -159,7 +159,7 @@ async def test_a_final_status_is_final(lab: Laboratory, graph_id: str) -> None:
     for statement, parameters in (
         ("reap", {"max_attempts": 5, "steady": True, "calm": False}),
         ("claim", {"room": 10, "process_id": run.run_id}),
-        ("end_pending", {"run_id": run.run_id, "last_seq": 100}),
+        ("end_pending", {"run_id": run.run_id, "last_seq": 100, "contents": "[]", "payload": b""}),
     ):
         connection = await lab.connect()
         cursor = await connection.execute(QUEUE[statement], parameters)
