@@ -24,6 +24,7 @@ from threadline.tests.api.conftest import HEARTBEAT, MAX_BODY, engine_settings, 
 from threadline.tests.api.guarded_world import AUTH, client_of, write_project
 from threadline.tests.runs.hook_receiver import Receiver, receive_hooks
 
+NOBODYS = "6b2c0f88-cc31-4eb0-81fd-c56efd503c13"
 SEEN = {
     "webhook_id",
     "run_id",
@@ -130,13 +131,13 @@ def test_deliveries_come_in_pages_the_newest_first(http: httpx.Client, receiver:
         ("GET", "/webhooks/deliveries?run_id=x", 422),
         ("GET", "/webhooks/deliveries?limit=0", 422),
         ("GET", "/webhooks/deliveries/x", 422),
-        ("GET", f"/webhooks/deliveries/{uuid4()}", 404),
-        ("POST", f"/webhooks/deliveries/{uuid4()}/redeliver", 404),
+        ("GET", f"/webhooks/deliveries/{NOBODYS}", 404),
+        ("POST", f"/webhooks/deliveries/{NOBODYS}/redeliver", 404),
         ("GET", "/runs/crons/x/fires", 422),
-        ("GET", f"/runs/crons/{uuid4()}/fires", 404),
-        ("GET", f"/runs/crons/{uuid4()}/fires?status=lost", 422),
-        ("POST", f"/runs/crons/{uuid4()}/fires/{uuid4()}/retry", 404),
-        ("POST", f"/runs/crons/{uuid4()}/fires/x/retry", 422),
+        ("GET", f"/runs/crons/{NOBODYS}/fires", 404),
+        ("GET", f"/runs/crons/{NOBODYS}/fires?status=lost", 422),
+        ("POST", f"/runs/crons/{NOBODYS}/fires/{NOBODYS}/retry", 404),
+        ("POST", f"/runs/crons/{NOBODYS}/fires/x/retry", 422),
     ],
 )
 def test_what_makes_no_sense_is_refused_with_its_status(url: str, method: str, path: str, status: int) -> None:

@@ -8,6 +8,7 @@ import pytest
 from threadline.tests.faults.archive import read
 from threadline.tests.faults.checker import check, count_by_rule
 from threadline.tests.faults.launcher import GUARDS
+from threadline.tests.faults.orders import LONG
 from threadline.tests.faults.schedule import Moment
 from threadline.tests.faults.sitting import SMALL, Plan, sit
 
@@ -30,7 +31,7 @@ CASES = {
     "numbering": ({NUMBERS}, Plan(1, 8, moments=moments("clients slow", 7), crowds=1.0, clients=6, pause=0.1)),
     "writer row": ({TWICE}, Plan(1, 9, moments=LOST, clients=8, pause=0.1)),
     "event with write": ({SPLIT}, Plan(1, 4, moments=moments("kill -9 of a worker", 2), clients=4)),
-    "floor": ({STATES}, Plan(1, 6, moments=moments("taken over by late clocks", 2), clients=8, pause=0.1)),
+    "floor": ({STATES}, Plan(1, 5, moments=moments("taken over by late clocks", 2), kinds=LONG, crowds=0.0)),
 }
 
 

@@ -77,7 +77,8 @@ async def test_the_runs_of_a_process_that_died_with_its_keeper_are_taken_up_at_o
     lab: Laboratory,
 ) -> None:
     worker, _, run, folder = await begin(lab)
-    for keeper in descendants(worker.pid):
+    keepers = descendants(worker.pid)
+    for keeper in keepers:
         os.kill(keeper, signal.SIGSTOP)  # else it would say so, or be replaced
     worker.kill()
     try:
@@ -85,6 +86,8 @@ async def test_the_runs_of_a_process_that_died_with_its_keeper_are_taken_up_at_o
         assert await lab.value("select gone from processes where process_id = %s", worker.process_id) is False
         await assert_taken_up_at_once(lab, run, folder)
     finally:
+        for keeper in keepers:
+            os.kill(keeper, signal.SIGKILL)
         await lab.exit()
 
 

@@ -114,14 +114,15 @@ async def seeded(lab: Laboratory, fence: Fence) -> Any:
 async def test_a_flush_that_waited_for_a_rollback_writes_nothing_behind_it(lab: Laboratory) -> None:
     fence = await seed_run(lab)
     ender = await lab.connect("test/rollback")
-    end = {"status": "interrupted", "thread_status": "idle", "error": None, "interrupts": "{}", "values": None}
+    end = {"status": "interrupted", "thread_status": "idle", "interrupts": "{}", "values": None}
     log = {"events": 1, "contents": '[[".run_ended",2,0]]', "payload": b"{}", "failures": 0, "linger": "5 min"}
+    errors = {"error": None, "thread_error": None}
     ids = {"thread_id": fence.thread_id, "run_id": fence.run_id}
     async with open_writer(lab.database()) as bench:
         buffer = bench.open(fence)
         async with ender.transaction():
             await ender.execute(QUEUE["lock_head"], ids)
-            await ender.execute(QUEUE["end_active"], {**end, **log, **ids})
+            await ender.execute(QUEUE["end_active"], {**end, **errors, **log, **ids})
             await ender.execute(QUEUE["delete_run"], ids)
             flush = await blocked(lab, buffer.committed(buffer.add(make_checkpoint("late"))), WRITER)
         with pytest.raises(FencedOut):

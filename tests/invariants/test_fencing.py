@@ -52,10 +52,11 @@ async def claim_again(connection: AsyncConnection[Any], fence: Fence) -> None:
 
 async def end_for_a_dead_worker(connection: AsyncConnection[Any], fence: Fence) -> None:
     await connection.execute(QUEUE["lock_head"], {"thread_id": fence.thread_id})
-    end = {"status": "interrupted", "thread_status": "idle", "error": None, "interrupts": "{}", "values": None}
+    end = {"status": "interrupted", "thread_status": "idle", "interrupts": "{}", "values": None}
     log = {"events": 1, "contents": '[[".run_ended",2,0]]', "payload": b"{}", "failures": 1, "linger": "5 min"}
+    errors = {"error": None, "thread_error": None}
     ids = {"thread_id": fence.thread_id, "run_id": fence.run_id}
-    assert (await connection.execute(QUEUE["end_active"], {**end, **log, **ids})).rowcount == 1
+    assert (await connection.execute(QUEUE["end_active"], {**end, **errors, **log, **ids})).rowcount == 1
 
 
 async def delete(connection: AsyncConnection[Any], fence: Fence) -> None:
