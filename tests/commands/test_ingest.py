@@ -5,6 +5,8 @@ import pty
 import subprocess
 from pathlib import Path
 
+import pytest
+
 from threadline.commands.demo.documents import choose_documents
 from threadline.tests.commands.programs import PROGRAM, environment, run
 from threadline.tests.graphs.assistant.papers import pdf
