@@ -23,8 +23,9 @@ from threadline.commands.arguments import (
 from threadline.commands.encryption import add_encryption_commands
 from threadline.commands.exits import CommandFailed, ExitCode, leave_output
 from threadline.commands.logs import Facts, set_up_logging
+from threadline.commands.project import use_project
 from threadline.environment import Source
-from threadline.graphs.configuration import Configuration, load_configuration, refuse_unsafe
+from threadline.graphs.configuration import Configuration, load_configuration
 from threadline.graphs.errors import ConfigurationError
 from threadline.settings import Settings, SettingsError, export_variables, load_settings
 
@@ -175,13 +176,13 @@ def _read(flags: dict[str, str], *, needs_graphs: bool = True, facts: Facts = di
     # What langgraph.json sets for its graphs counts for us as well, as it does on other servers.
     settings = load_settings(flags, graphs=Source(str(configuration.path), configuration.env))
     export_variables(configuration.env)
+    use_project(configuration)
     set_up_logging(settings.server.log_level, as_json=settings.server.log_json, facts=facts)
     return Setup(settings, configuration, flags)
 
 
 def _check_keys(configuration: Configuration) -> None:
-    """Name what langgraph.json asks for in vain. Raises ConfigurationError where going on is unsafe."""
-    refuse_unsafe(configuration)
+    """Name what langgraph.json asks for in vain."""
     for notice in configuration.notices:
         facts = {"file": str(configuration.path), "key": notice.key, "problem": notice.text}
         logger.warning("config.key_ignored", extra=facts)

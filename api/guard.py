@@ -66,7 +66,7 @@ class Guard:
         except Exception as error:
             if scope["type"] == "http":
                 raise
-            await _refuse_socket(error, scope, receive, send)
+            await refuse_socket(error, scope, receive, send)
             return
         with calling(caller):
             await self._app(scope, receive, send)
@@ -252,7 +252,7 @@ class _Users:
         self._known[key] = (monotonic() + self._cache.seconds, user)
 
 
-async def _refuse_socket(error: Exception, scope: Scope, receive: Receive, send: Send) -> None:
+async def refuse_socket(error: Exception, scope: Scope, receive: Receive, send: Send) -> None:
     """Answer a WebSocket's handshake with the status, where the server can, else close it."""
     response = known_error(error) if not isinstance(error, InvalidRequest) else error_response(422, str(error))
     if response is None:

@@ -15,6 +15,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from threadline.api.encryption import EncryptionContexts
 from threadline.api.errors import error_response
 from threadline.api.guard import Guard, route_path
 from threadline.api.middleware import DEFERRED, BodyLimit, LastResort
@@ -61,10 +62,11 @@ def make_middleware(settings: ApiSettings, door: Door) -> list[Middleware]:
 
 
 def _guard(door: Door) -> list[Middleware]:
+    contexts = [Middleware(EncryptionContexts, encryption=door.encryption)] if door.encryption else []
     if not door.is_guarded:
-        return []
+        return contexts
     options: dict[str, Any] = {"rules": door.rules, "cache": door.cache, "headers": door.configurable_headers}
-    return [Middleware(Guard, guards_custom=door.guards_custom, **options)]
+    return [Middleware(Guard, guards_custom=door.guards_custom, **options), *contexts]
 
 
 def _cors(cors: Cors) -> Middleware:

@@ -12,6 +12,8 @@ from time import time_ns
 from typing import NamedTuple
 from uuid import UUID
 
+from threadline.checkpoints.vault import sealing_context
+
 SPLIT_BYTES = 256 * 1024  # events that report no write start a new entry beyond this size
 BULK_BYTES = 512 * 1024  # an entry this large never travels with others
 
@@ -160,6 +162,7 @@ class RunBuffer:
         on_fenced_out: Callable[[], None],
     ) -> None:
         self.fence = fence
+        self.context = sealing_context()  # in which what it holds is sealed, wherever that happens
         self.bulk = False
         self.shares = 0  # how many sealed chunks of events there were
         self.pending_bytes = 0

@@ -14,7 +14,7 @@ from threadline.checkpoints.pool import Pool
 from threadline.checkpoints.run_saver import RunSaver, patiently
 from threadline.checkpoints.sealing import effect_place
 from threadline.checkpoints.statements import load_statements
-from threadline.checkpoints.vault import Place, vault_of
+from threadline.checkpoints.vault import Place, sealing_context, vault_of
 from threadline.effects import EffectError, Kept, Task
 
 T = TypeVar("T")
@@ -47,6 +47,7 @@ class EffectJournal:
         self._fence = fence
         self._keeps_checkpoints = keeps_checkpoints
         self._on_fenced_out = on_fenced_out
+        self._context = sealing_context()  # of the run: effects are also finished from threads of the node's own
         self._begun: set[tuple[str, int, str]] = set()
 
     async def begin(self, task: Task, name: str) -> Kept | None:
@@ -107,7 +108,7 @@ class EffectJournal:
             )
 
     def _place(self, task: Task, name: str) -> Place:
-        return effect_place(self._fence.thread_id, task.task_id, name)
+        return effect_place(self._fence.thread_id, task.task_id, name)._replace(context=self._context)
 
     def _named(self, task: Task, name: str) -> dict[str, Any]:
         return {**self._fence._asdict(), "task_id": task.task_id, "name": name}

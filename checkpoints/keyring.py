@@ -49,7 +49,7 @@ class Keyring:
             self._salt, self._left = urandom(_SALT_BYTES), _VALUES_PER_SALT
         self._left -= 1
         nonce = urandom(_NONCE_BYTES)
-        sealed = self._cipher(self.writes, self._salt).encrypt(nonce, data, self._header + _encode(place))
+        sealed = self._cipher(self.writes, self._salt).encrypt(nonce, data, self._header + encode_place(place))
         return b"".join((self._header, self._salt, nonce, sealed))
 
     def open(self, place: Place, sealed: bytes) -> bytes:
@@ -64,7 +64,7 @@ class Keyring:
         nonce = sealed[start + _SALT_BYTES : start + _SALT_BYTES + _NONCE_BYTES]
         rest = sealed[start + _SALT_BYTES + _NONCE_BYTES :]
         try:
-            return self._cipher(key_id, salt).decrypt(nonce, rest, sealed[:start] + _encode(place))
+            return self._cipher(key_id, salt).decrypt(nonce, rest, sealed[:start] + encode_place(place))
         except (InvalidTag, ValueError):
             raise Tampered(
                 f"{place} is not what was encrypted there with the key {key_id!r}: it was changed, was moved from "
@@ -126,7 +126,7 @@ def make_key(key_id: str) -> str:
     return f"{key_id}:{b64encode(urandom(KEY_BYTES)).decode()}"
 
 
-def _encode(place: Place) -> bytes:
+def encode_place(place: Place) -> bytes:
     """Each part behind its length, so that no two places read the same."""
     parts = (place.table, place.column, *place.key)
     return b"".join(b"%d:%b" % (len(part), part) for part in (each.encode("utf-8", "surrogatepass") for each in parts))

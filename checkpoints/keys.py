@@ -8,14 +8,20 @@ from collections.abc import Mapping
 from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
 
+from threadline.checkpoints.handler_form import HANDLERS
 from threadline.checkpoints.migrate import verify
 from threadline.checkpoints.pool import Pool
 from threadline.checkpoints.statements import load_statements
 from threadline.checkpoints.vault import NotSealed, Place, Tampered, UnknownKey, Vault, vault_of
 
 _SQL = load_statements("threadline.checkpoints", "keys.sql")
+_BY_KEYS = "langgraph.json names handlers, and the database holds values that were encrypted with the key"
 PLAINTEXT = ""  # stands for values that were stored before there was a key
 _PROOF = b"threadline"
+_BY_HANDLERS = (
+    "The database is encrypted by handlers of a project. Name them as `encryption` in its langgraph.json: "
+    "docs/encryption.md."
+)
 
 
 async def check_database(pool: Pool) -> None:
@@ -74,6 +80,8 @@ async def _holds_data(connection: AsyncConnection[TupleRow]) -> bool:
 
 
 def _refuse_sealed(noted: Mapping[str, bytes | None]) -> None:
+    if HANDLERS in noted:
+        raise UnknownKey(_BY_HANDLERS)
     if keys := [key_id for key_id in noted if key_id != PLAINTEXT]:
         raise UnknownKey(
             f"The database is encrypted with {', '.join(map(repr, keys))}, and no key is set. Set "
@@ -89,6 +97,8 @@ async def _check(vault: Vault, key_id: str, proof: bytes | None) -> None:
                 "THREADLINE_ENCRYPTION_READ_PLAINTEXT=true until `threadline rotate` has encrypted them."
             )
         return
+    if key_id != vault.writes and HANDLERS in (key_id, vault.writes):
+        raise UnknownKey(_BY_HANDLERS if key_id == HANDLERS else f"{_BY_KEYS} {key_id!r}, which they cannot read.")
     try:
         await vault.open([(_place(key_id), proof or b"")])
     except UnknownKey:

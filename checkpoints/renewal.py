@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
+from threadline.checkpoints.handler_form import Context, read_context
 from threadline.checkpoints.rows import dump_json
 from threadline.checkpoints.sealing import (
     SEALED_VALUES,
@@ -44,11 +45,13 @@ class Renewal:
 
 async def _renew_checkpoint(vault: Vault, row: Row, source: str | None) -> Row:
     ns, checkpoint_id, checkpoint = row["checkpoint_ns"], row["checkpoint_id"], row["checkpoint"]
+    context = read_context(checkpoint.get(SEALED_VALUES))
     marks = {channel for channel, value in (checkpoint.get("channel_values") or {}).items() if value is True}
     marks &= set(row["stored"])
     values = await open_inline(vault, (source or row["thread_id"], ns, checkpoint_id), checkpoint, marks)
     apart = dump_json({channel: value for channel, value in values.items() if channel not in marks})
-    (sealed,) = await vault.seal_json([(checkpoint_place(row["thread_id"], ns, checkpoint_id), apart)])
+    place = _in(checkpoint_place(row["thread_id"], ns, checkpoint_id), context)
+    (sealed,) = await vault.seal_json([(place, apart)])
     checkpoint["channel_values"] = dict.fromkeys(marks, True)
     if sealed != "{}":
         checkpoint[SEALED_VALUES] = json.loads(sealed)
@@ -59,7 +62,7 @@ async def _renew_typed(vault: Vault, row: Row, opens: Place, seals: Place) -> Ro
     if row["type"] == "empty" or row["blob"] is None:
         return {"type": row["type"], "blob": row["blob"]}
     (opened,) = await vault.open_typed([(opens, row["type"], row["blob"])])
-    ((kind, blob),) = await vault.seal_typed([(seals, *opened)])
+    ((kind, blob),) = await vault.seal_typed([(_in(seals, read_context(row["blob"])), *opened)])
     return {"type": kind, "blob": blob}
 
 
@@ -80,6 +83,11 @@ async def _renew_effect(vault: Vault, row: Row, _source: str | None) -> Row:
     return await _renew_typed(vault, row, place, place)
 
 
+def _in(place: Place, context: Context | None) -> Place:
+    """Return the place with the context that its value was sealed in."""
+    return place if context is None else place._replace(context=context)
+
+
 def _of(place: Place, source: str | None) -> Place:
     return place if source is None else place._replace(key=(source, *place.key[1:]))
 
@@ -89,15 +97,19 @@ async def _renew_events(vault: Vault, row: Row, _source: str | None) -> Row:
     (opened,) = await vault.open([(place, row["payload"])])
     if len(opened) == sum(length for _, length, _ in row["contents"]):
         opened = number_events(row["first_seq"], opened)
-    return {"payload": (await vault.seal([(place, opened)]))[0]}
+    return {"payload": (await vault.seal([(_in(place, read_context(row["payload"])), opened)]))[0]}
 
 
 async def _renew_texts(vault: Vault, row: Row, places: Mapping[str, tuple[Place, Place]]) -> Row:
     changed: Row = {}
     for column, (opens, seals) in places.items():
         text = await open_text(vault, opens, row[column])
-        changed[column] = None if text is None else (await vault.seal_json([(seals, text)]))[0]
+        changed[column] = None if text is None else await _seal_text(vault, _in(seals, read_context(row[column])), text)
     return changed
+
+
+async def _seal_text(vault: Vault, place: Place, text: str) -> str:
+    return (await vault.seal_json([(place, text)]))[0]
 
 
 async def _renew_thread(vault: Vault, row: Row, source: str | None) -> Row:
@@ -118,7 +130,7 @@ async def _renew_webhook(vault: Vault, row: Row, _source: str | None) -> Row:
         place = run_place(name, row["run_id"])
         if run[name] is not None:
             (opened,) = await vault.open_json([(place, run[name])])
-            (sealed,) = await vault.seal_json([(place, json.dumps(opened))])
+            (sealed,) = await vault.seal_json([(_in(place, read_context(run[name])), json.dumps(opened))])
             run[name] = json.loads(sealed)
     place = thread_place("values", row["thread_id"])
     values = await _renew_texts(vault, row, {"values": (place, place)})

@@ -69,7 +69,7 @@ with due as (
             > (%(after_thread_id)s::text, %(after_checkpoint_ns)s::text, %(after_channel)s::text,
             %(after_version)s::text)
         and (%(thread_id)s::text is null or thread_id = %(thread_id)s::text)
-        and (%(everything)s or not (type = 'empty' or blob is null or type like '%%+aesgcm'
+        and (%(everything)s or not (type = 'empty' or blob is null or type like '%%+%%'
             and is_sealed(blob, %(key_id)s)))
     order by thread_id, checkpoint_ns, channel, version
     limit %(rows)s
@@ -90,7 +90,7 @@ order by p.thread_id, p.checkpoint_ns, p.channel, p.version
 -- name: count_blobs
 -- How many rows of checkpoint_blobs `page_blobs` would find without an end.
 select count(*) from checkpoint_blobs
-where not (type = 'empty' or blob is null or type like '%%+aesgcm' and is_sealed(blob, %(key_id)s))
+where not (type = 'empty' or blob is null or type like '%%+%%' and is_sealed(blob, %(key_id)s))
 
 -- name: page_writes
 -- Pending writes.
@@ -101,7 +101,7 @@ with due as (
             > (%(after_thread_id)s::text, %(after_checkpoint_ns)s::text, %(after_checkpoint_id)s::text,
             %(after_task_id)s::text, %(after_idx)s::integer)
         and (%(thread_id)s::text is null or thread_id = %(thread_id)s::text)
-        and (%(everything)s or not (type = 'empty' or blob is null or type like '%%+aesgcm'
+        and (%(everything)s or not (type = 'empty' or blob is null or type like '%%+%%'
             and is_sealed(blob, %(key_id)s)))
     order by thread_id, checkpoint_ns, checkpoint_id, task_id, idx
     limit %(rows)s
@@ -123,7 +123,7 @@ order by p.thread_id, p.checkpoint_ns, p.checkpoint_id, p.task_id, p.idx
 -- name: count_writes
 -- How many rows of checkpoint_writes `page_writes` would find without an end.
 select count(*) from checkpoint_writes
-where not (type = 'empty' or blob is null or type like '%%+aesgcm' and is_sealed(blob, %(key_id)s))
+where not (type = 'empty' or blob is null or type like '%%+%%' and is_sealed(blob, %(key_id)s))
 
 -- name: page_base_writes
 -- Pending writes that are kept aside for a rollback.
@@ -134,7 +134,7 @@ with due as (
             > (%(after_thread_id)s::uuid, %(after_run_id)s::uuid, %(after_checkpoint_ns)s::text,
             %(after_checkpoint_id)s::text, %(after_task_id)s::text, %(after_idx)s::integer)
         and (%(thread_id)s::text is null or thread_id::text = %(thread_id)s::text)
-        and (%(everything)s or not (type = 'empty' or blob is null or type like '%%+aesgcm'
+        and (%(everything)s or not (type = 'empty' or blob is null or type like '%%+%%'
             and is_sealed(blob, %(key_id)s)))
     order by thread_id, run_id, checkpoint_ns, checkpoint_id, task_id, idx
     limit %(rows)s
@@ -156,7 +156,7 @@ order by p.thread_id, p.run_id, p.checkpoint_ns, p.checkpoint_id, p.task_id, p.i
 -- name: count_base_writes
 -- How many rows of run_base_writes `page_base_writes` would find without an end.
 select count(*) from run_base_writes
-where not (type = 'empty' or blob is null or type like '%%+aesgcm' and is_sealed(blob, %(key_id)s))
+where not (type = 'empty' or blob is null or type like '%%+%%' and is_sealed(blob, %(key_id)s))
 
 -- name: page_effects
 -- Results of effects.
@@ -165,7 +165,7 @@ with due as (
     from effects
     where (thread_id, task_id, name) > (%(after_thread_id)s::uuid, %(after_task_id)s::text, %(after_name)s::text)
         and (%(thread_id)s::text is null or thread_id::text = %(thread_id)s::text)
-        and (%(everything)s or not (type = 'empty' or blob is null or type like '%%+aesgcm'
+        and (%(everything)s or not (type = 'empty' or blob is null or type like '%%+%%'
             and is_sealed(blob, %(key_id)s)))
     order by thread_id, task_id, name
     limit %(rows)s
@@ -185,7 +185,7 @@ order by p.thread_id, p.task_id, p.name
 -- name: count_effects
 -- How many rows of effects `page_effects` would find without an end.
 select count(*) from effects
-where not (type = 'empty' or blob is null or type like '%%+aesgcm' and is_sealed(blob, %(key_id)s))
+where not (type = 'empty' or blob is null or type like '%%+%%' and is_sealed(blob, %(key_id)s))
 
 -- name: page_events
 -- Chunks of events. Those that the database wrote itself, of a run that was claimed, say nothing.

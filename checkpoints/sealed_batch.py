@@ -26,11 +26,10 @@ async def seal_batch(vault: Vault, shares: Sequence[Share], parameters: Paramete
     """Seal, in place, what `flush` would store of these shares. Raises VaultError."""
     if not vault.seals:
         return
-    threads = ["", *(str(share.buffer.fence.thread_id) for share in shares)]
-    await _seal_checkpoints(vault, threads, parameters)
-    await _seal_typed(vault, parameters, "b", lambda row: blob_place(threads[row("ord")], *map(row, _BLOB)))
+    await _seal_checkpoints(vault, shares, parameters)
+    await _seal_typed(vault, shares, parameters, "b", lambda thread, row: blob_place(thread, *map(row, _BLOB)))
     for prefix in ("w", "o"):
-        await _seal_typed(vault, parameters, prefix, lambda row: write_place(threads[row("ord")], *map(row, _WRITE)))
+        await _seal_typed(vault, shares, parameters, prefix, lambda thread, row: write_place(thread, *map(row, _WRITE)))
     await _seal_events(vault, shares, parameters)
     await _seal_finishes(vault, shares, parameters)
 
@@ -41,22 +40,35 @@ _WRITE = ("ns", "id", "task", "idx", "channel")
 _OF_THREAD = {"f_thread_error": "error", "f_values": "values", "f_interrupts": "interrupts", "f_config": "config"}
 
 
-async def _seal_checkpoints(vault: Vault, threads: Sequence[str], parameters: Parameters) -> None:
+def _thread_of(share: Share) -> str:
+    return str(share.buffer.fence.thread_id)
+
+
+def _of(share: Share, place: Place) -> Place:
+    """Return the place with the context of the run: the batch is sealed where there is none."""
+    return place if share.buffer.context is None else place._replace(context=share.buffer.context)
+
+
+async def _seal_checkpoints(vault: Vault, shares: Sequence[Share], parameters: Parameters) -> None:
     apart: list[str | None] = parameters["c_apart"]
     if None in apart:
         raise VaultError("A checkpoint was encoded without regard to encryption: its values would be in plain text.")
     keys = zip(*(parameters[name].values for name in ("c_ord", "c_ns", "c_id")), strict=True)
-    items = [
-        (checkpoint_place(threads[ord_], ns, id_), text or "{}")
-        for (ord_, ns, id_), text in zip(keys, apart, strict=True)
-    ]
+    items = []
+    for (ord_, ns, id_), text in zip(keys, apart, strict=True):
+        share = shares[ord_ - 1]
+        items.append((_of(share, checkpoint_place(_thread_of(share), ns, id_)), text or "{}"))
     sealed = await vault.seal_json(items)
     texts = zip(parameters["c_checkpoint"].values, sealed, strict=True)
     parameters["c_checkpoint"] = TextArray([join_values(text, values) for text, values in texts])
 
 
 async def _seal_typed(
-    vault: Vault, parameters: Parameters, prefix: str, place: Callable[[Callable[[str], Any]], Place]
+    vault: Vault,
+    shares: Sequence[Share],
+    parameters: Parameters,
+    prefix: str,
+    place: Callable[[str, Callable[[str], Any]], Place],
 ) -> None:
     kinds, blobs = parameters[f"{prefix}_type"].values, parameters[f"{prefix}_blob"].values
     full = [position for position, blob in enumerate(blobs) if blob is not None]
@@ -66,7 +78,8 @@ async def _seal_typed(
         def read(name: str, position: int = position) -> Any:
             return parameters[f"{prefix}_{name}"].values[position]
 
-        items.append((place(read), kinds[position], blobs[position]))
+        share = shares[read("ord") - 1]
+        items.append((_of(share, place(_thread_of(share), read)), kinds[position], blobs[position]))
     sealed_kinds, sealed_blobs = list(kinds), list(blobs)
     for position, (kind, blob) in zip(full, await vault.seal_typed(items), strict=True):
         sealed_kinds[position], sealed_blobs[position] = kind, blob
@@ -80,17 +93,17 @@ async def _seal_events(vault: Vault, shares: Sequence[Share], parameters: Parame
         if share.contents:
             fence = share.buffer.fence
             share.buffer.shares += 1
-            place = events_place(fence.thread_id, fence.run_id, share.contents)
+            place = _of(share, events_place(fence.thread_id, fence.run_id, share.contents))
             items.append((place, number_events(ordinal(fence.epoch, share.buffer.shares), share.payload)))
     parameters["e_payload"] = ByteaArray(await vault.seal(items))
 
 
 async def _seal_finishes(vault: Vault, shares: Sequence[Share], parameters: Parameters) -> None:
-    fences = [shares[ord_ - 1].buffer.fence for ord_ in parameters["f_ord"].values]
+    ended = [shares[ord_ - 1] for ord_ in parameters["f_ord"].values]
     for name, column in _OF_THREAD.items():
-        places = [thread_place(column, fence.thread_id) for fence in fences]
+        places = [_of(share, thread_place(column, share.buffer.fence.thread_id)) for share in ended]
         parameters[name] = await _seal_texts(vault, places, parameters[name].values)
-    places = [run_place("error", fence.run_id) for fence in fences]
+    places = [_of(share, run_place("error", share.buffer.fence.run_id)) for share in ended]
     parameters["f_error"] = await _seal_texts(vault, places, parameters["f_error"].values)
 
 

@@ -4,7 +4,9 @@ Everything that may hold what users said goes through the vault of its database 
 is the vault that leaves data as it is; which values go through it, and under which places, is `sealing`'s.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, NamedTuple, Protocol, cast
 
 from psycopg import AsyncConnection
@@ -12,11 +14,15 @@ from psycopg_pool import AsyncConnectionPool
 
 
 class Place(NamedTuple):
-    """Where a value is stored: what is sealed for one place cannot be opened at another."""
+    """Where a value is stored: what is sealed for one place cannot be opened at another.
+
+    `context` is whose data it is, for handlers of the project; None: that of whoever seals (`sealing_in`).
+    """
 
     table: str
     column: str
     key: tuple[str, ...]
+    context: Mapping[str, Any] | None = None
 
     def __str__(self) -> str:
         return f"{self.table}.{self.column} of {' / '.join(part for part in self.key if part)}"
@@ -36,6 +42,27 @@ class Tampered(VaultError):
 
 class NotSealed(VaultError):
     """The value lies there in plain text, and plain text is not accepted."""
+
+
+_CONTEXT: ContextVar[Mapping[str, Any] | None] = ContextVar("sealing_context", default=None)
+
+
+def sealing_context() -> Mapping[str, Any] | None:
+    """Return the context in which values are sealed here, None where nobody gave one."""
+    return _CONTEXT.get()
+
+
+@contextmanager
+def sealing_in(context: Mapping[str, Any] | None) -> Iterator[None]:
+    """Seal in this context for the length of the block; None leaves the one that is there."""
+    if context is None:
+        yield
+        return
+    token = _CONTEXT.set(context)
+    try:
+        yield
+    finally:
+        _CONTEXT.reset(token)
 
 
 class Vault(Protocol):

@@ -22,6 +22,9 @@ from threadline.checkpoints.migrate import MigrationError
 from threadline.checkpoints.pool import Database
 from threadline.checkpoints.vault import PLAIN, Vault, VaultError
 from threadline.commands.exits import CommandFailed
+from threadline.commands.project import current_project
+from threadline.graphs.configuration import Configuration
+from threadline.graphs.errors import ConfigurationError
 from threadline.settings import DatabaseSettings
 
 if TYPE_CHECKING:
@@ -33,6 +36,10 @@ PATIENCE = timedelta(seconds=30)
 _RETRY_SECONDS = 1.0
 _QUIET_ATTEMPTS = 10  # whoever waits for ever says so each tenth time
 
+_BOTH = (
+    "handlers of the project and keys (THREADLINE_ENCRYPTION_KEYS, LANGGRAPH_AES_KEY) do not go together: remove "
+    "either. What one of them encrypted, the other cannot read"
+)
 # Beside its pool a process keeps connections for the writer, admission, hints and its lease.
 _BESIDE_POOL = 8
 # For the other commands, and for whoever looks with psql.
@@ -63,8 +70,16 @@ def configured_database(settings: DatabaseSettings) -> Database | None:
 
 
 def configured_vault(settings: DatabaseSettings) -> Vault:
-    """Return what stored data goes through: encryption with the keys of the settings, if they have some."""
+    """Return what stored data goes through: the project's handlers, the keys of the settings, or neither.
+
+    Raises ConfigurationError for handlers that cannot be used, and for both at once.
+    """
     keys, foreign = settings.encryption_keys, settings.langgraph_aes_key
+    project = current_project()
+    if project is not None and project.sections.get("encryption") is not None:
+        if keys is not None or foreign is not None:
+            raise ConfigurationError(project.path, "encryption", _BOTH)
+        return project_vault(project, reads_plaintext=settings.reads_plaintext)
     if keys is None and foreign is None:
         return PLAIN
     from threadline.checkpoints.aes_vault import make_vault
@@ -75,6 +90,17 @@ def configured_vault(settings: DatabaseSettings) -> Vault:
         reads_plaintext=settings.reads_plaintext,
     )
     return vault or PLAIN
+
+
+def project_vault(project: Configuration, *, reads_plaintext: bool = False) -> Vault:
+    """Return the vault that calls the project's handlers, if it names some. Raises ConfigurationError."""
+    from threadline.checkpoints.handler_vault import HandlerVault
+    from threadline.graphs.encryption import load_encryption
+
+    encryption = load_encryption(project)
+    if encryption is None:
+        return PLAIN
+    return HandlerVault(encryption, project.sections["encryption"]["path"], reads_plaintext=reads_plaintext)
 
 
 def embedded_database(dsn: str, settings: DatabaseSettings) -> Database:

@@ -13,14 +13,16 @@ from importlib.metadata import PackageNotFoundError, distribution
 import psycopg
 
 from threadline.checkpoints.aes_vault import CIPHER
+from threadline.checkpoints.handler_form import SUFFIX
 from threadline.checkpoints.pool import Database
 from threadline.checkpoints.survey import Survey, survey
 from threadline.checkpoints.vault import Vault
 from threadline.commands.databases import configured_database, describe
 from threadline.commands.exits import CommandFailed, ExitCode
 from threadline.commands.stranded import examine_threads
-from threadline.graphs.configuration import Configuration, refuse_unsafe
+from threadline.graphs.configuration import Configuration
 from threadline.graphs.door import open_door
+from threadline.graphs.encryption import load_encryption
 from threadline.graphs.errors import ConfigurationError
 from threadline.graphs.registry import Registry
 from threadline.graphs.storage import read_storage
@@ -34,6 +36,7 @@ NEWEST_SAVER = 9  # the saver's last migration that is known to change nothing w
 _OURS = ("assistants", "threads", "runs", "run_events", "crons", "processes", "writers", "documents")
 _OF_LANGGRAPH_SERVER = frozenset({"assistant", "thread", "run"})
 _PACKAGE = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?")
+_NEEDED = {CIPHER: "THREADLINE_ENCRYPTION_KEYS", SUFFIX: "the handlers of `encryption`"}
 _READ = frozenset({"msgpack", "json", "null", "empty", "bytes", "bytearray"})
 
 
@@ -90,10 +93,11 @@ def _examine_project(
             yield Finding(Verdict.WORKS, f"graphs.{graph_id}", "a factory; what it makes shows when it is first run")
         else:
             yield Finding(Verdict.WORKS, f"graphs.{graph_id}", "imported")
+    told: set[str] = set()
     for subject, check in (
         ("auth, http", lambda: open_door(configuration)),
         ("store, checkpointer", lambda: read_storage(configuration)),
-        ("encryption", lambda: refuse_unsafe(configuration)),
+        ("encryption", lambda: load_encryption(configuration)),
         ("webhooks", lambda: webhook_rules(configuration, variables)),
     ):
         if not any(name in configuration.sections for name in subject.split(", ")):
@@ -101,7 +105,9 @@ def _examine_project(
         try:
             check()
         except ConfigurationError as error:
-            yield Finding(Verdict.FAILS, error.key, error.problem)
+            if error.key not in told:  # the door looks at `encryption`, too
+                yield Finding(Verdict.FAILS, error.key, error.problem)
+            told.add(error.key)
         else:
             yield Finding(Verdict.WORKS, subject, "understood")
 
@@ -180,7 +186,7 @@ def _judge_values(found: Survey, vault: Vault) -> Iterator[Finding]:
             text = f"{count} values are pickled; they are never unpickled here, since that runs whatever they hold"
             yield Finding(Verdict.FAILS, "checkpoints", text)
         elif "+" in kind:
-            setting = "THREADLINE_ENCRYPTION_KEYS" if kind.endswith(CIPHER) else "LANGGRAPH_AES_KEY"
+            setting = _NEEDED.get(kind[kind.index("+") :], "LANGGRAPH_AES_KEY")
             text = f"{count} values are encrypted ({kind}), and need {setting}: docs/encryption.md"
             yield Finding(Verdict.DIFFERS if vault.seals else Verdict.FAILS, "checkpoints", text)
         elif kind not in _READ:

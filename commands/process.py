@@ -26,7 +26,7 @@ from threadline.commands.stopping import run_until_stopped
 from threadline.commands.storage import read_all
 from threadline.commands.traces import trace_folder
 from threadline.graphs.assistant import documents, fetching, model
-from threadline.graphs.configuration import Configuration, refuse_unsafe
+from threadline.graphs.configuration import Configuration
 from threadline.graphs.door import Door, open_door
 from threadline.graphs.registry import Registry
 from threadline.graphs.webhooks import webhook_rules
@@ -64,7 +64,6 @@ def run_process(
     Raises CommandFailed or MigrationError when it cannot start.
     """
     registry = load_graphs(settings, configuration)
-    refuse_unsafe(configuration)
     door = None if duties.listener is None else open_door(configuration)
     webhooks = WebhookPolicy(webhook_rules(configuration, variables_for_program({})), settings.webhooks.allow_loopback)
     lifetimes, items = read_all(configuration, settings.model)

@@ -95,16 +95,6 @@ def load_configuration(path: Path) -> Configuration:
     )
 
 
-def refuse_unsafe(configuration: Configuration) -> None:
-    """Raise ConfigurationError for a key that must not be ignored, by whatever kind of process."""
-    if configuration.sections.get("encryption") is not None:
-        problem = (
-            "stored data would not be encrypted: handlers of a project are not supported here. Remove the key, and set "
-            "THREADLINE_ENCRYPTION_KEYS to have stored data encrypted: docs/encryption.md"
-        )
-        raise ConfigurationError(configuration.path, "encryption", problem)
-
-
 def _read(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text("utf-8"))

@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from langgraph_sdk import Auth
+from langgraph_sdk.encryption import Encryption
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 
 from threadline.graphs.auth import AccessRules
 from threadline.graphs.configuration import Configuration
+from threadline.graphs.encryption import load_encryption
 from threadline.graphs.errors import ConfigurationError, GraphImportError
 from threadline.graphs.loading import load_object
 from threadline.graphs.sections import Section
@@ -75,6 +77,7 @@ class Door:
     """Everything of langgraph.json that the API acts on, loaded. The default is what an empty file means."""
 
     rules: AccessRules | None = None
+    encryption: Encryption | None = None
     cache: AuthCache | None = None
     openapi: Mapping[str, Any] = field(default_factory=dict)
     app: Starlette | None = None
@@ -104,6 +107,7 @@ def open_door(configuration: Configuration) -> Door:
     app = _load_app(configuration, http)
     return Door(
         rules=_load_rules(configuration, auth) if auth else None,
+        encryption=load_encryption(configuration),
         cache=_read_cache(auth.section("cache")) if auth else None,
         openapi=(sections.get("auth") or {}).get("openapi") or {},
         app=_without_middleware(app),

@@ -11,11 +11,12 @@ from uuid import UUID
 import orjson
 from psycopg import AsyncConnection
 
+from threadline.checkpoints.handler_form import Context, read_context
 from threadline.checkpoints.pool import Pool
 from threadline.checkpoints.rewriting import seal_copy
 from threadline.checkpoints.sealing import open_text, thread_place, write_place
 from threadline.checkpoints.statements import load_statements
-from threadline.checkpoints.vault import vault_of
+from threadline.checkpoints.vault import sealing_in, vault_of
 from threadline.replay.edits import Edit, apply_edits
 from threadline.replay.snapshots import snapshot
 from threadline.replay.steps import find_namespace, read_step
@@ -72,14 +73,26 @@ async def fork(pool: Pool, source: UUID, checkpoint_id: str | None = None, edits
         origin = await _find_origin(connection, source, checkpoint_id)
         await _copy(connection, source, target, origin)
         step = await read_step(connection, target, checkpoint_id) if edits else None
+        context = await _read_context(connection, source)
         if step is not None:
-            await apply_edits(connection, target, checkpoint_id, edits, step.partial)
+            with sealing_in(context):
+                await apply_edits(connection, target, checkpoint_id, edits, step.partial)
         came_from: JsonObject = {"thread_id": str(source), "checkpoint_id": checkpoint_id}
         if edits:
             came_from["set"] = {edit.pointer: edit.value for edit in edits}
         labels = {**made["metadata"], ORIGIN: came_from}
-        status = await _settle(connection, source, target, origin, labels, edited=bool(edits))
+        with sealing_in(context):
+            status = await _settle(connection, source, target, origin, labels, edited=bool(edits))
     return Fork(target, came_from, status)
+
+
+async def _read_context(connection: AsyncConnection[Any], source: UUID) -> Context | None:
+    """Return the context that the source's values are sealed in: a fork is its owner's as well."""
+    cursor = await connection.execute(_SQL["source"], {"source": source})
+    row = await cursor.fetchone()
+    assert row is not None
+    _, config, _, *texts, _ = row
+    return read_context(config, *texts)
 
 
 async def _find_origin(connection: AsyncConnection[Any], source: UUID, checkpoint_id: str) -> _Origin:

@@ -6,9 +6,9 @@ What `admit` promises is said in `queue.sql`.
 import asyncio
 import logging
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from time import time_ns
 from typing import Any, Protocol
 from uuid import UUID
@@ -20,6 +20,7 @@ from threadline.checkpoints.arrays import BooleanArray, FloatArray, TextArray, U
 from threadline.checkpoints.journal import FIRST_PAUSE, LOCK_TIMEOUT, LONGEST_PAUSE, Journal, may_repeat
 from threadline.checkpoints.pool import Database
 from threadline.checkpoints.statements import load_statements, make_positional
+from threadline.checkpoints.vault import sealing_context
 from threadline.runs.encoding import encode
 from threadline.runs.errors import Overloaded, RunError, ThreadBusy, ThreadHeld, ThreadNotFound
 from threadline.runs.model import METADATA, Claim, JsonObject, LogRow, MultitaskStrategy, Run, RunRequest, RunStatus
@@ -44,6 +45,7 @@ class _Asked:
     inherited: str
     answer: asyncio.Future[Run]
     claim: bool = False
+    encryption_context: Mapping[str, Any] | None = field(default_factory=sealing_context)
 
     @property
     def size(self) -> int:
@@ -216,7 +218,7 @@ class Admission:
         if claimed and self._executor:
             self._on_events(metadata_row(run, last_seq))
             # Here and not where the caller waits: a client that hung up must not leave a claimed run behind.
-            self._executor.start(Claim(run, epoch, has_checkpoint))
+            self._executor.start(Claim(run, epoch, has_checkpoint, encryption_context=asked.encryption_context))
         asked.answer.set_result(run)
 
     def _reserve(self) -> bool:

@@ -16,11 +16,12 @@ import orjson
 from psycopg import AsyncConnection, Error
 from psycopg_pool import PoolTimeout
 
+from threadline.checkpoints.handler_form import read_context
 from threadline.checkpoints.pool import Pool
 from threadline.checkpoints.saver import ThreadSaver
 from threadline.checkpoints.sealing import open_text, ordinal, seal_events, thread_place
 from threadline.checkpoints.statements import load_statements
-from threadline.checkpoints.vault import VaultError, vault_of
+from threadline.checkpoints.vault import VaultError, sealing_in, vault_of
 from threadline.graphs.registry import Registry
 from threadline.runs.encoding import encode
 from threadline.runs.model import (
@@ -162,7 +163,8 @@ class Endings:
             if rollback:
                 await self._remove(connection, thread_id, run_id, graph_id)
             outcome, values = await self._read_state(connection, thread_id, graph_id, outcome)
-            end = await self._bind(thread_id, run_id, epoch, outcome, values, failures, graph_id)
+            with sealing_in(read_context(row[6]) if row else None):
+                end = await self._bind(thread_id, run_id, epoch, outcome, values, failures, graph_id)
             await connection.execute(_QUEUE["end_active"], end)
             if rollback:
                 await connection.execute(_QUEUE["delete_run"], {"run_id": run_id, "thread_id": thread_id})

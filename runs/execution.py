@@ -13,7 +13,7 @@ from psycopg import Error
 from threadline.checkpoints.buffer import CancelRequested, Entry, Fence, FencedOut, RunBuffer
 from threadline.checkpoints.effects import EffectJournal
 from threadline.checkpoints.run_saver import RunSaver
-from threadline.checkpoints.vault import VaultError
+from threadline.checkpoints.vault import VaultError, sealing_in
 from threadline.effects import journalling
 from threadline.runs.graph_call import call_graph
 from threadline.runs.invocation import PROTOCOL, Invocation, make_invocation
@@ -65,6 +65,10 @@ class Execution:
 
     async def run(self) -> bool:
         """Execute the run to its end. False: it is not over, and was left to be handed back or to its new owner."""
+        with sealing_in(self.claim.encryption_context):
+            return await self._run()
+
+    async def _run(self) -> bool:
         fence = Fence(self.claim.run.thread_id, self.claim.run.run_id, self.claim.epoch)
         buffer = self._workshop.writer.open_buffer(fence, lambda: self.stop(StopReason.LEASE_LOST))
         loop, limit = asyncio.get_running_loop(), self._workshop.run_timeout

@@ -11,7 +11,7 @@ from psycopg import AsyncConnection
 
 from threadline.checkpoints.sealing import open_text, ordinal, seal_events, thread_place
 from threadline.checkpoints.statements import load_statements
-from threadline.checkpoints.vault import vault_of
+from threadline.checkpoints.vault import sealing_in, vault_of
 from threadline.runs.admission import make_run
 from threadline.runs.encoding import encode
 from threadline.runs.errors import ThreadBusy, ThreadNotFound
@@ -102,7 +102,10 @@ async def end_pending(connection: Connection, thread_id: UUID, run_id: UUID, act
     cursor = await connection.execute(_SQL["read_pending"], {"run_id": run_id})
     row = await cursor.fetchone()
     if row is not None:
-        await connection.execute(_SQL["end_pending"], await _describe_end(connection, thread_id, run_id, head, *row))
+        graph_id, values, context = row
+        with sealing_in(context):
+            end = await _describe_end(connection, thread_id, run_id, head, graph_id, values)
+        await connection.execute(_SQL["end_pending"], end)
     if action is CancelAction.ROLLBACK:
         await connection.execute(_SQL["delete_run"], {"thread_id": thread_id, "run_id": run_id})
 

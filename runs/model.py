@@ -187,6 +187,7 @@ class Claim:
     epoch: int
     has_checkpoint: bool
     fault: Exception | None = None  # why the run cannot be executed: what it was given cannot be opened
+    encryption_context: Mapping[str, Any] | None = None  # in which what it stores is sealed, if there is one
 
     def check(self) -> None:
         """Raise the fault, if there is one."""

@@ -304,7 +304,8 @@ where thread_id = %(thread_id)s and run_id = %(run_id)s
 
 -- name: read_pending
 -- Under the head's lock: what the end of a run that never started tells; no row: it is not pending any more.
-select r.graph_id, t."values"::text
+-- `context` is what handlers encrypted the run in, null where there are none.
+select r.graph_id, t."values"::text, r.kwargs -> '__encryption_context__' as context
 from runs r left join threads t on t.thread_id = r.thread_id
 where r.run_id = %(run_id)s and r.status = 'pending'
 

@@ -17,9 +17,10 @@ from psycopg import AsyncConnection, Error, OperationalError
 from psycopg.rows import dict_row
 from psycopg_pool import PoolTimeout
 
+from threadline.checkpoints.handler_form import read_context
 from threadline.checkpoints.pool import Pool
 from threadline.checkpoints.statements import load_statements
-from threadline.checkpoints.vault import VaultError, vault_of
+from threadline.checkpoints.vault import VaultError, sealing_in, vault_of
 from threadline.runs.assistants import Assistants
 from threadline.runs.configuration import inherit
 from threadline.runs.crons import Cron, next_date, open_cron
@@ -125,10 +126,12 @@ class Scheduler:
         facts = {"cron_id": str(cron.cron_id), "due": attempt.scheduled_at.isoformat(), "attempt": attempt.attempts + 1}
         try:
             await self.check_limit()
+            context = read_context(cron.payload, cron.kwargs)
             cron = await open_cron(vault_of(connection), cron)
             assistant = await self.assistants.get(str(cron.assistant_id))
             async with connection.transaction():
-                placed = await place(connection, make_request(cron, assistant))
+                with sealing_in(context):
+                    placed = await place(connection, make_request(cron, assistant))
         except ThreadBusy:
             reason = "its thread has runs in flight"
             logger.info("cron.skipped", extra={**facts, "error": reason})

@@ -16,6 +16,7 @@ from psycopg import Error
 from psycopg.rows import dict_row
 from psycopg_pool import PoolTimeout
 
+from threadline.checkpoints.handler_form import read_context
 from threadline.checkpoints.pool import Pool
 from threadline.checkpoints.statements import load_statements
 from threadline.checkpoints.vault import VaultError, vault_of
@@ -244,11 +245,12 @@ class Worker:
         row["status"] = RunStatus(row["status"])
         row["multitask_strategy"] = MultitaskStrategy(row["multitask_strategy"])
         run = Run(**row)
+        context = read_context(run.kwargs)
         try:
             (run,) = await open_runs(vault_of(self._pool), [run])
         except VaultError as error:
-            return Claim(replace(run, kwargs={}, error=None), epoch, has_checkpoint, error), seq
-        return Claim(run, epoch, has_checkpoint), seq
+            return Claim(replace(run, kwargs={}, error=None), epoch, has_checkpoint, error, context), seq
+        return Claim(run, epoch, has_checkpoint, encryption_context=context), seq
 
     async def _next_due(self) -> float:
         poll = self._limits.poll.total_seconds()

@@ -104,7 +104,7 @@ def test_what_of_a_project_will_not_work_is_named_key_by_key(tmp_path: Path) -> 
         ("error", "dependencies"),
         ("error", "graphs.gone"),
         ("error", "auth.path"),
-        ("error", "encryption"),
+        ("error", "encryption.path"),
         ("error", "webhooks.headers.a"),
     ]
     assert "5 of 8 findings must be dealt with first" in done.stderr

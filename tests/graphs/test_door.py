@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from threadline.graphs.auth import AccessRules, Refused, UnusableRule, read_filter
-from threadline.graphs.configuration import Configuration, load_configuration, refuse_unsafe
+from threadline.graphs.configuration import Configuration, load_configuration
 from threadline.graphs.door import HeaderChoice, open_door
 from threadline.graphs.errors import ConfigurationError
 from threadline.graphs.sections import Section
@@ -77,12 +77,6 @@ def test_what_cannot_be_meant_stops_the_start(load: Load, sections: Any, key: st
         open_door(load(**sections))
     assert refusal.value.key == key
     assert instead in str(refusal.value)
-
-
-def test_encryption_is_refused_rather_than_left_out(load: Load) -> None:
-    with pytest.raises(ConfigurationError, match="encryption: stored data would not be encrypted"):
-        refuse_unsafe(load(encryption={"path": "./door_parts.py:number"}))
-    refuse_unsafe(load())
 
 
 def test_a_file_without_sections_puts_nothing_before_the_routes(load: Load) -> None:
