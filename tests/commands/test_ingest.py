@@ -5,6 +5,8 @@ import pty
 import subprocess
 from pathlib import Path
 
+import pytest
+
 from threadline.commands.demo.documents import choose_documents
 from threadline.tests.commands.programs import PROGRAM, environment, run
 from threadline.tests.graphs.assistant.papers import pdf
@@ -13,6 +15,7 @@ from threadline.tests.laboratory.places import variables as way_to
 PAGE = "<title>Backups</title><h1>Backups</h1><p>We keep every backup of the last thirty days.</p>"
 
 
+@pytest.mark.slow  # several programs, one after the other
 def test_ingest_says_what_became_of_each_file(folder: Path, dsn: str) -> None:
     docs = folder / "docs"
     docs.mkdir()
@@ -32,6 +35,7 @@ def test_ingest_says_what_became_of_each_file(folder: Path, dsn: str) -> None:
     assert again.stdout.splitlines()[-1] == "2 unchanged, 1 skipped, 1 passed over"
 
 
+@pytest.mark.slow  # several programs, one after the other
 def test_ingest_shows_its_progress_where_somebody_looks(folder: Path, dsn: str) -> None:
     for number in range(3):
         (folder / f"{number}.md").write_text(f"# Page {number}\n\nIt says {number}.\n")

@@ -32,6 +32,7 @@ def test_runs_that_an_api_accepts_are_executed_by_a_worker(start: Launch, folder
         assert program.await_end() == 0, program.log
 
 
+@pytest.mark.slow  # several programs, one after the other
 def test_a_stopping_worker_leaves_its_run_to_the_next_one(start: Launch, folder: Path, dsn: str) -> None:
     config = str(write_project(folder / "theirs", WAITING))
     variables = {**way_to(dsn), "BG_JOB_SHUTDOWN_GRACE_PERIOD_SECS": "0.2"}
@@ -62,6 +63,7 @@ def served(data_dir: Path) -> Iterator[Path]:
         rmtree(folder)
 
 
+@pytest.mark.slow  # several programs, one after the other
 def test_an_api_and_a_worker_find_the_server_of_a_running_serve(start: Launch, served: Path, data_dir: Path) -> None:
     where = ("--config", str(served), "--data-dir", str(data_dir))
     api = start("api", "--port", "0", *where)
@@ -70,6 +72,7 @@ def test_an_api_and_a_worker_find_the_server_of_a_running_serve(start: Launch, s
     assert wait_run(api.log.partition("url=")[2].split()[0], "waiting", {"seconds": 0})["log"] == ["begun", "waited"]
 
 
+@pytest.mark.slow  # several programs, one after the other
 def test_ingest_uses_the_server_of_a_running_serve(served: Path, folder: Path, data_dir: Path) -> None:
     (folder / "guide.md").write_text("# Streams\n\nA stream reads the log.\n")
     done = run("ingest", "guide.md", "--data-dir", str(data_dir), cwd=folder)
@@ -81,6 +84,7 @@ def test_ingest_uses_the_server_of_a_running_serve(served: Path, folder: Path, d
         assert connection.execute("select from documents where path = 'guide.md'").fetchall()
 
 
+@pytest.mark.slow  # several programs, one after the other
 def test_an_api_on_a_database_without_the_schema_says_what_to_do(folder: Path, empty_dsn: str) -> None:
     config = write_project(folder / "theirs", WAITING)
     refused = run("api", "--port", "0", "--config", str(config), variables=way_to(empty_dsn))
@@ -97,6 +101,7 @@ def test_migrate_says_what_it_did_and_does_it_once(empty_dsn: str) -> None:
     assert "up to date" in second.stdout
 
 
+@pytest.mark.slow  # several programs, one after the other
 def test_ingest_tells_what_became_of_each_document(folder: Path, dsn: str) -> None:
     (folder / "notes").mkdir()
     (folder / "notes" / "guide.md").write_text("# Leases\n\nA lease belongs to a process.\n")
@@ -112,6 +117,7 @@ def test_ingest_tells_what_became_of_each_document(folder: Path, dsn: str) -> No
         assert connection.execute("select path from documents").fetchall() == [("notes/guide.md",)]
 
 
+@pytest.mark.slow  # several programs, one after the other
 def test_ingest_starts_a_server_for_itself_where_nobody_runs_one(folder: Path) -> None:
     (folder / "guide.md").write_text("# Streams\n\nA stream reads the log.\n")
     done = run("ingest", "guide.md", "--data-dir", str(folder / "new"), cwd=folder)

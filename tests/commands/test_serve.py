@@ -47,6 +47,7 @@ def test_a_second_serve_on_a_taken_port_says_who_has_it(start: Launch, config: P
     assert "Traceback" not in program.log
 
 
+@pytest.mark.slow  # several programs, one after the other
 def test_a_second_serve_on_the_same_data_directory_is_refused(serve: Serve, config: Path, data_dir: Path) -> None:
     first = serve(config, data_dir)
     url = first.await_url()
@@ -67,6 +68,7 @@ def test_kill_9_of_the_parent_takes_everything_with_it(serve: Serve, config: Pat
     eventually(lambda: attach(data_dir) is None)
 
 
+@pytest.mark.slow  # several programs, one after the other
 def test_a_killed_child_is_replaced_and_its_run_goes_on(serve: Serve, config: Path, data_dir: Path) -> None:
     program = serve(config, data_dir)
     url = program.await_url()
@@ -83,6 +85,7 @@ def test_a_killed_child_is_replaced_and_its_run_goes_on(serve: Serve, config: Pa
     assert program.await_end() == 0
 
 
+@pytest.mark.slow  # several programs, one after the other
 def test_clients_wait_while_the_only_child_is_being_replaced(serve: Serve, config: Path, data_dir: Path) -> None:
     program = serve(config, data_dir)
     url = program.await_url()
@@ -102,6 +105,7 @@ def test_each_of_two_children_answers_on_the_one_socket(serve: Serve, config: Pa
     assert "with 2 processes" in program.output
 
 
+@pytest.mark.slow  # several programs, one after the other
 def test_a_child_that_cannot_start_ends_serve_with_its_error(serve: Serve, folder: Path, data_dir: Path) -> None:
     program = serve(write_project(folder / "theirs", DEADLY), data_dir)
     assert program.await_end(60) == 1
@@ -125,6 +129,7 @@ def test_the_embedded_server_is_started_again_after_a_crash(serve: Serve, config
     assert program.log.count("child.ready") == 1, "the children waited for it"
 
 
+@pytest.mark.slow  # several programs, one after the other
 def test_a_run_that_ends_within_the_drain_is_not_cut_off(serve: Serve, config: Path, folder: Path, dsn: str) -> None:
     program = serve(config, folder, **way_to(dsn))
     _, run_id = begin_run(program.await_url(), 1)
@@ -135,6 +140,7 @@ def test_a_run_that_ends_within_the_drain_is_not_cut_off(serve: Serve, config: P
     assert row == ("success", 1)
 
 
+@pytest.mark.slow  # several programs, one after the other
 def test_a_run_that_takes_longer_is_handed_back(serve: Serve, config: Path, folder: Path, dsn: str) -> None:
     grace = {"BG_JOB_SHUTDOWN_GRACE_PERIOD_SECS": "0.3", **way_to(dsn)}
     program = serve(config, folder, **grace)
@@ -159,6 +165,7 @@ def test_a_second_ctrl_c_does_not_wait_for_the_drain(serve: Serve, config: Path,
     program.await_gone()
 
 
+@pytest.mark.slow  # several programs, one after the other
 @pytest.mark.parametrize("moment", ["initdb", "imports"])
 def test_ctrl_c_during_the_start_leaves_nothing_behind(serve: Serve, config: Path, folder: Path, moment: str) -> None:
     program = serve(config, folder / "new")

@@ -122,6 +122,7 @@ async def test_another_child_takes_up_the_runs_of_a_killed_one(deployment: Deplo
     await until(lambda: server.said().count("child.ready") == 4, "that one is replaced, too")
 
 
+@pytest.mark.slow  # several programs, one after the other
 async def test_another_worker_takes_up_the_runs_of_a_killed_one(split: Deployment) -> None:
     victim = await split.work(**LEASE)
     async with split.clients() as (sdk, http):

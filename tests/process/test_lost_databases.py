@@ -21,6 +21,7 @@ from threadline.tests.process.witnesses import Witnesses
 OUTAGE_SECONDS = 2.5  # longer than the lease of the processes
 
 
+@pytest.mark.slow  # several programs, one after the other
 async def test_runs_go_on_when_their_postgresql_was_killed_and_when_it_was_stopped(deployment: Deployment) -> None:
     await deployment.serve()
     async with deployment.clients() as (sdk, http):

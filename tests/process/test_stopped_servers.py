@@ -99,6 +99,7 @@ async def test_everything_accepted_before_sigterm_ends_once_after_another_start(
         await deployment.assert_each_run_ended_once()
 
 
+@pytest.mark.slow  # several programs, one after the other
 async def test_a_stopped_worker_hands_its_runs_to_another_one(split: Deployment) -> None:
     worker = await split.work(**GRACE)
     async with split.clients() as (sdk, http):

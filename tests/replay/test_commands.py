@@ -18,6 +18,8 @@ from threadline.tests.replay.conftest import Past
 from threadline.tests.replay.frames import events_of
 from threadline.tests.source import ROOT
 
+pytestmark = pytest.mark.slow  # each of them starts a program, or several
+
 PAGE = (ROOT / "docs" / "replay.md").read_text("utf-8")
 BLOCKS = [(kind, text) for kind, text in re.findall(r"^```(\w+)\n(.*?)^```", PAGE, flags=re.MULTILINE | re.DOTALL)]
 COMMANDS = [line for kind, text in BLOCKS if kind == "sh" for line in text.splitlines()]

@@ -43,6 +43,7 @@ def ask(url: str) -> str:
     return answer.headers["location"].split("/")[-2]
 
 
+@pytest.mark.slow  # several programs, one after the other
 @pytest.mark.skipif(shutil.which("curl") is None, reason="the guide's readers have curl")
 def test_the_guide_of_tracing_does_what_it_says(reader: Reader, ingest: Ingest) -> None:
     blocks = [block for block in read_guide("docs/tracing.md") if block.kind]
