@@ -28,6 +28,7 @@ class RawStream:
 
     async def connect(self, address: Address) -> None:
         """Ask for what follows the last event, and read nothing."""
+        self.close()
         self._reader, self._writer = await asyncio.open_connection(*address)
         last = str(self.ids[-1]) if self.ids else "-"
         head = f"GET {self._path} HTTP/1.1\r\nHost: {address.host}\r\nLast-Event-ID: {last}\r\n\r\n"
