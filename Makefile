@@ -63,8 +63,8 @@ test-soak: $(INSTALLED) ## load one server for an hour and see that its memory s
 	  tests/process/test_soak.py $(PYTEST_ARGS)
 
 .PHONY: test-programs
-test-programs: $(INSTALLED) ## run those slow tests that start whole programs, as CI does
-	$(BIN)/pytest -n 2 -m slow tests/commands tests/process tests/replay tests/tracing/test_serve.py $(PYTEST_ARGS)
+test-programs: $(INSTALLED) ## run the slow tests of the commands, as CI does
+	$(BIN)/pytest -n 2 -m slow tests/commands tests/replay tests/tracing/test_serve.py $(PYTEST_ARGS)
 
 .PHONY: test-all-pythons
 test-all-pythons: ## run the tests on each supported Python of this machine, each in its own environment
