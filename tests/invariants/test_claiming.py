@@ -70,7 +70,7 @@ async def test_a_claim_passes_over_a_thread_whose_head_is_held(lab: Laboratory) 
     holder, claimer = await lab.connect(), await lab.connect()
     async with holder.transaction():
         await holder.execute(QUEUE["lock_head"], {"thread_id": threads[0]})
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             assert [row["run_id"] for row in await claim(claimer)] == [runs[1].run_id]
     assert [row["run_id"] for row in await claim(claimer)] == [runs[0].run_id]
 

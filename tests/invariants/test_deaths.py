@@ -48,7 +48,7 @@ async def assert_taken_up_at_once(lab: Laboratory, run: Run, folder: Path) -> No
     """By a process that has only just been started."""
     open_gate(folder, "b")
     newcomer = await lab.open(lease=LONG)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         await newcomer.tails.result(run)
     assert await attempts_of(lab, run) == [1, 2]
     assert trace(folder) == {"a started": 1, "a done": 1, "b started": 2, "b done": 1, "c started": 1, "c done": 1}
@@ -68,7 +68,7 @@ async def test_the_news_of_a_death_is_told_to_those_who_would_look_much_later(la
     await until(lambda: lab.value(_HELD, survivor.process_id), "the survivor listens")
     worker.kill()
     open_gate(folder, "b")
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         await survivor.tails.result(run)
     assert await attempts_of(lab, run) == [1, 2]
 

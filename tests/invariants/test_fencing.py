@@ -141,7 +141,7 @@ async def test_no_write_waits_for_a_lock_on_the_row_of_the_run(lab: Laboratory) 
     async with open_writer(lab.database()) as bench, other.transaction():
         await other.execute("select from runs where run_id = %s for update", [fence.run_id])
         buffer = bench.open(fence)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             for make in MAKERS[:3]:
                 await buffer.committed(buffer.add(make()))
 

@@ -214,7 +214,7 @@ async def test_whoever_asks_late_whether_an_entry_is_committed_gets_the_answer(l
         buffer = bench.open(fence)
         early, poison = buffer.add(make_checkpoint("early")), buffer.add(make_checkpoint("poison"))
         await commit(buffer, "later")
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             await buffer.committed(early)
             with pytest.raises(CheckViolation):
                 await buffer.committed(poison)
@@ -229,7 +229,7 @@ async def test_a_thread_whose_head_is_held_for_long_holds_up_nobody_else(lab: La
             await holder.execute("select from thread_heads where thread_id = %s for update", [fences[0].thread_id])
             held = asyncio.ensure_future(commit(buffers[0], "held"))
             await until_blocked(await lab.connect(), "threadline/writer/bulk")
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(20):
                 await asyncio.gather(*[commit(buffer, "fine") for buffer in buffers[1:]])
             assert not held.done()
         await held

@@ -210,7 +210,7 @@ async def test_an_update_that_waited_for_a_run_to_be_accepted_is_refused(world: 
     async with await psycopg.AsyncConnection.connect(dsn) as accepting:
         await accepting.execute("update thread_heads set inflight = 1 where thread_id = %s", [thread_id])
         updating = asyncio.create_task(world.states.update(thread_id, {"n": 2}, as_node="act"))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             while not await world.rows(
                 "select from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()"
             ):

@@ -190,7 +190,7 @@ async def test_a_writer_that_waited_for_a_delete_finds_no_head(threads: Threads,
 
 async def until_somebody_waits_for_a_lock(pool: Pool, sessions: int = 1) -> None:
     statement = "select from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()"
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         while await execute(pool, statement) < sessions:
             pass
 
