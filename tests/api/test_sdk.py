@@ -25,7 +25,7 @@ async def test_wait_without_a_thread_returns_them_too(sdk: LangGraphClient) -> N
 
 
 async def test_an_assistants_id_works_like_its_graphs_name(sdk: LangGraphClient, thread: str) -> None:
-    [assistant] = await sdk.assistants.search(graph_id="steps")
+    [assistant] = await sdk.assistants.search(graph_id="steps", metadata={"created_by": "system"})
     assert assistant["name"] == "steps"
     assert await sdk.runs.wait(thread, assistant["assistant_id"], input={"n": 1}) == DONE
 

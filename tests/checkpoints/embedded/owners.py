@@ -21,9 +21,12 @@ FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", 
 
 # A parent as `serve` is one: it starts a server, says where it is, and lives until it is told or killed.
 _OWNER = """
-import json, os, sys
+import json, os, signal, sys
 from pathlib import Path
 from threadline.checkpoints.embedded import start_server
+
+# Whoever runs the tests in the background of a shell has this signal ignored, and what they start inherits that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 request = json.loads(sys.argv[1])
 if request["uid"] is not None:
