@@ -22,7 +22,7 @@ from threadline.tests.laboratory.laboratory import Laboratory, open_gate, read, 
 from threadline.tests.laboratory.locks import until
 from threadline.tests.laboratory.stories import reports
 
-LEASE = timedelta(seconds=5)  # what has to be seen within one takes a while on a busy machine
+LEASE = timedelta(seconds=8)  # what has to be seen within one takes a while on a busy machine
 _HELD = "select leased_until > clock_timestamp() from processes where process_id = %s"
 _KILL = "select pg_terminate_backend(pid) from pg_stat_activity where datname = %s and application_name like %s"
 
