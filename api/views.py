@@ -78,11 +78,11 @@ def cron_view(cron: Cron) -> JsonObject:
         "assistant_id": cron.assistant_id,
         "thread_id": cron.thread_id,
         "user_id": cron.user_id,
-        "end_time": _utc(cron.end_time) if cron.end_time else None,
+        "end_time": _utc_or_none(cron.end_time),
         "schedule": cron.schedule,
         "timezone": cron.timezone,
         "payload": shown_kwargs(cron.payload),
-        "next_run_date": _utc(cron.next_run_date) if cron.next_run_date else None,
+        "next_run_date": _utc_or_none(cron.next_run_date),
         "metadata": cron.metadata,
         "on_run_completed": cron.on_run_completed,
         "enabled": cron.enabled,
@@ -102,9 +102,9 @@ def fire_view(fire: Fire) -> JsonObject:
         "run_id": fire.run_id,
         "thread_id": fire.thread_id,
         "error": fire.error,
-        "due_at": _utc(fire.due_at) if fire.due_at else None,
+        "due_at": _utc_or_none(fire.due_at),
         "created_at": _utc(fire.created_at),
-        "settled_at": _utc(fire.settled_at) if fire.settled_at else None,
+        "settled_at": _utc_or_none(fire.settled_at),
     }
 
 
@@ -118,10 +118,10 @@ def delivery_view(delivery: Delivery) -> JsonObject:
         "status": delivery.status,
         "attempts": delivery.attempts,
         "error": delivery.error,
-        "due_at": _utc(delivery.due_at) if delivery.due_at else None,
+        "due_at": _utc_or_none(delivery.due_at),
         "created_at": _utc(delivery.created_at),
-        "delivered_at": _utc(delivery.delivered_at) if delivery.delivered_at else None,
-        "died_at": _utc(delivery.died_at) if delivery.died_at else None,
+        "delivered_at": _utc_or_none(delivery.delivered_at),
+        "died_at": _utc_or_none(delivery.died_at),
         "attempt_log": [_attempt_view(attempt) for attempt in delivery.attempt_log],
     }
 
@@ -166,6 +166,10 @@ def found_view(item: SearchItem) -> JsonObject:
 def select(view: JsonObject, names: Sequence[str] | None) -> JsonObject:
     """Return only the fields of `view` that are asked for; all of them when none is."""
     return {name: view[name] for name in names} if names else view
+
+
+def _utc_or_none(time: datetime | None) -> str | None:
+    return _utc(time) if time else None
 
 
 def _utc(time: datetime) -> str:

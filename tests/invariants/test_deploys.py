@@ -9,6 +9,7 @@ import pytest
 
 from threadline.checkpoints.pool import Database
 from threadline.runs.errors import VersionPinned
+from threadline.runs.model import Run
 from threadline.tests.runs.version_world import (
     ASKING,
     EXTENDED,
@@ -83,7 +84,8 @@ async def test_old_code_does_not_take_back_what_new_code_has_moved(deploys: Depl
         assert values["log"][-1] == "act"
 
 
-async def test_a_run_that_was_handed_back_by_old_code_goes_on_in_new_code(deploys: Deploys) -> None:
+async def hand_back(deploys: Deploys) -> Run:
+    """Return a run that old code, which is gone, had to leave in the middle, before its node `hold` was done."""
     held = "import asyncio\nasync def hold(state):\n    await asyncio.sleep(3600)\n"
     old = await deploys.start(
         f"{held}graph = line(plan=step('plan'), hold=hold, act=step('act')).compile()", drain=timedelta(seconds=0.3)
@@ -91,19 +93,18 @@ async def test_a_run_that_was_handed_back_by_old_code_goes_on_in_new_code(deploy
     run = await old.start("agent")
     await old.reach(run, ".node_finished")
     await deploys.stop(old)
+    return run
+
+
+async def test_a_run_that_was_handed_back_by_old_code_goes_on_in_new_code(deploys: Deploys) -> None:
+    run = await hand_back(deploys)
     new = await deploys.start("graph = line(plan=step('plan'), hold=step('hold'), act=step('act')).compile()")
     values = await new.answer(run)
     assert values["log"] == ["in", "plan", "hold", "act"]
 
 
 async def test_a_run_that_was_cut_off_is_told_when_new_code_lacks_its_next_node(deploys: Deploys) -> None:
-    held = "import asyncio\nasync def hold(state):\n    await asyncio.sleep(3600)\n"
-    old = await deploys.start(
-        f"{held}graph = line(plan=step('plan'), hold=hold, act=step('act')).compile()", drain=timedelta(seconds=0.3)
-    )
-    run = await old.start("agent")
-    await old.reach(run, ".node_finished")
-    await deploys.stop(old)
+    run = await hand_back(deploys)
     new = await deploys.start("graph = line(plan=step('plan'), act=step('act')).compile()")
     answer = await new.answer(run)
     assert answer["__error__"]["error"] == "PendingNodesGone"
