@@ -42,7 +42,7 @@ demo: $(INSTALLED) ## play the life of a run through HTTP and exit; DOCS=path fo
 
 .PHONY: test
 test: $(INSTALLED) ## run the tests; PYTEST_ARGS='-k name' for some of them
-	$(BIN)/pytest -n $(if $(TEST_DATABASE_URL),2,3) -m 'not slow' $(PYTEST_ARGS)
+	$(BIN)/pytest -n $(if $(TEST_DATABASE_URL),2,4) -m 'not slow' $(PYTEST_ARGS)
 
 .PHONY: test-schema
 test-schema: $(INSTALLED) ## run the tests of runs, store and API again with the tables in another schema, found by no search_path

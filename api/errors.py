@@ -10,6 +10,7 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from psycopg import OperationalError
+from psycopg.errors import IdleInTransactionSessionTimeout
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 
@@ -80,6 +81,7 @@ STATUS_OF: Mapping[type[Exception], int] = {
     InvalidRequest: 422,
     TooManyPending: 429,
     OperationalError: 503,
+    IdleInTransactionSessionTimeout: 503,  # this process stood still, and somebody else had the thread meanwhile
     # Nobody's request is at fault: a key is missing here, or somebody has changed what is stored.
     VaultError: 500,
     Unreadable: 500,
@@ -114,7 +116,7 @@ def known_error(error: Exception) -> JsonResponse | None:
     status = next((STATUS_OF[kind] for kind in type(error).__mro__ if kind in STATUS_OF), None)
     if status is None:
         return None
-    if isinstance(error, OperationalError):
+    if isinstance(error, OperationalError | IdleInTransactionSessionTimeout):
         logger.warning("request.unavailable", extra={"error": repr(error)})
         return error_response(status, UNAVAILABLE, {"retry-after": "1"})
     if isinstance(error, VaultError | Unreadable):

@@ -60,7 +60,7 @@ def is_stopped(pid: int) -> bool:
         command = ["/bin/ps", "-o", "state=", "-p", str(pid)]
         answer = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603  # a fixed program
         return answer.stdout.strip()[:1] in _STOPPED_STATES
-    except (FileNotFoundError, IndexError):
+    except (FileNotFoundError, ProcessLookupError, IndexError):  # it may end between the opening and the reading
         return True
 
 

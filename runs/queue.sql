@@ -292,8 +292,11 @@ where h.thread_id is null or h.cancel is not null
 
 -- name: lock_head
 -- The first statement of every change of a thread from outside a run; what follows decides on its columns.
+-- A transaction that says nothing for a minute is ended: its process may stand still, or be out of reach, for ever, and
+-- the thread with it.
 select last_seq, run_id, epoch, inflight, cancel, has_checkpoint
-from thread_heads where thread_id = %(thread_id)s
+from thread_heads
+where thread_id = %(thread_id)s and set_config('idle_in_transaction_session_timeout', '60s', true) is not null
 for no key update
 
 -- name: request_cancel

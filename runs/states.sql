@@ -8,8 +8,11 @@ from threads
 where thread_id = %(thread_id)s
 
 -- name: lock_head
--- The first statement of an update. Whether runs are in flight is decided on the row it locks.
-select inflight, epoch from thread_heads where thread_id = %(thread_id)s for no key update
+-- The first statement of an update. Whether runs are in flight is decided on the row it locks. As in queue.sql, but
+-- reducers and routing functions may take a minute of their own.
+select inflight, epoch from thread_heads
+where thread_id = %(thread_id)s and set_config('idle_in_transaction_session_timeout', '90s', true) is not null
+for no key update
 
 -- name: latest_checkpoint_id
 -- What new checkpoint ids must stay above.

@@ -50,7 +50,10 @@ returning t.thread_id, t.metadata, t.config, case when h.inflight > 0 then 'busy
 
 -- name: lock_head
 -- From here to the commit no run of the thread writes; a flush that waits finds what this transaction leaves.
-select thread_id from thread_heads where thread_id = %(thread_id)s for no key update
+-- One that says nothing for a minute is ended, see queue.sql.
+select thread_id from thread_heads
+where thread_id = %(thread_id)s and set_config('idle_in_transaction_session_timeout', '60s', true) is not null
+for no key update
 
 -- name: delete
 -- Run behind lock_head, as a statement of its own: it then sees everything that was committed before the lock

@@ -273,10 +273,10 @@ class Worker:
         async with self._pool.connection() as connection:
             cursor = await connection.execute(_SQL["cancelled"], parameters)
             rows = await cursor.fetchall()
+        # Those that were asked about: a run that was lost may meanwhile be ours again, in another attempt.
+        asked = {execution.claim.run.run_id: execution for execution in executions}
         for run_id, action in rows:
-            execution = self._executions.get(run_id)
-            if execution is None:
-                continue
+            execution = asked[run_id]
             if action is None:
                 execution.lose()
             else:

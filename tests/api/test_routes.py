@@ -6,6 +6,8 @@ from uuid import UUID, uuid4
 import httpx
 import pytest
 
+from threadline.api import waiting
+
 TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}\+00:00")
 THREAD_FIELDS = {
     "thread_id",
@@ -220,7 +222,7 @@ def test_every_graph_has_an_assistant(http: httpx.Client) -> None:
     assert [each["name"] for each in answer.json()] == ["asking", "configured", "failing"]
     assert (answer.headers["x-pagination-total"], answer.headers["x-pagination-next"]) == ("4", "3")
     by_name = http.get("/assistants/steps").json()
-    assert by_name["metadata"] == {"created_by": "system"}
+    assert by_name["metadata"]["created_by"] == "system"  # other tests of this server may have added to it
     assert http.get(f"/assistants/{by_name['assistant_id']}").json() == by_name
     selected = http.post("/assistants/search", json={"graph_id": "steps", "select": ["graph_id"]} | system).json()
     assert selected == [{"graph_id": "steps"}]
@@ -289,7 +291,8 @@ def test_a_browser_elsewhere_may_call_and_read_the_headers(http: httpx.Client) -
         assert exposed >= {"x-pagination-total", "x-pagination-next", "content-location", "location"}
 
 
-def test_a_quick_answer_has_a_length_and_comes_at_once(http: httpx.Client, thread_id: str) -> None:
-    # On a busy machine a run may be none of the quick ones; of twenty, some are.
-    answers = (http.post(f"/threads/{thread_id}/runs/wait", json=STEPS) for _ in range(20))
-    assert any("content-length" in answer.headers for answer in answers)
+def test_a_quick_answer_has_a_length_and_comes_at_once(
+    http: httpx.Client, thread_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(waiting, "PROMPT_SECONDS", 20.0)  # what counts as quick must not depend on the machine
+    assert "content-length" in http.post(f"/threads/{thread_id}/runs/wait", json=STEPS).headers

@@ -18,6 +18,7 @@ from threadline.checkpoints.pool import Database
 from threadline.checkpoints.schema import known_names
 from threadline.checkpoints.statements import load_statements, make_positional
 from threadline.graphs.assistant.embedding import STATEMENTS as EMBEDDING
+from threadline.tests.api.store_world import skip_without_pgvector
 from threadline.tests.laboratory.places import reach
 from threadline.tests.source import ROOT
 
@@ -46,6 +47,7 @@ async def elsewhere(dsn: str) -> Database:
 
 
 async def test_every_statement_is_prepared_where_names_are_looked_for_nowhere(elsewhere: Database) -> None:
+    skip_without_pgvector(elsewhere.conninfo)
     await prepare_vectors(elsewhere, INDEX)
     async with await elsewhere.connect("test") as connection:
         await elsewhere.locate_extensions(connection)
@@ -68,6 +70,7 @@ async def test_what_langgraph_asks_is_prepared_there_too(elsewhere: Database) ->
 
 
 async def test_every_table_view_and_function_that_is_made_is_a_known_name(elsewhere: Database) -> None:
+    skip_without_pgvector(elsewhere.conninfo)
     await prepare_vectors(elsewhere, INDEX)
     relations, functions = known_names()
     async with await elsewhere.connect("test") as connection:

@@ -10,9 +10,12 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from threadline.commands.demo.processes import descendants
 from threadline.runs.engine import Engine
 from threadline.runs.hosts import identify, is_gone
+from threadline.runs.lease_keeper import is_stopped
 from threadline.runs.model import Run
 from threadline.tests.laboratory.laboratory import Laboratory, open_gate, read, trace
 from threadline.tests.laboratory.locks import until
@@ -59,6 +62,21 @@ async def test_the_runs_of_a_process_whose_keeper_saw_it_die_are_taken_up_at_onc
     worker.kill()
     await until(lambda: lab.value("select gone from processes where process_id = %s", worker.process_id), "it is gone")
     await assert_taken_up_at_once(lab, run, folder)
+
+
+def test_a_process_that_ends_while_its_keeper_looks_at_it_does_not_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The keeper has to live on, and to say that the process is gone."""
+    process = subprocess.Popen(["sleep", "60"])
+
+    def read_late(path: Path, *_: Any) -> str:
+        with path.open() as file:
+            process.kill()
+            process.wait()
+            return file.read()
+
+    assert not is_stopped(process.pid)
+    monkeypatch.setattr(Path, "read_text", read_late)
+    assert is_stopped(process.pid)
 
 
 async def test_the_news_of_a_death_is_told_to_those_who_would_look_much_later(lab: Laboratory) -> None:

@@ -48,7 +48,8 @@ async def test_a_flood_of_events_while_the_database_is_away_ends_its_run_and_no_
     ended = (await lab.rows("select status, error from runs where run_id = %s", run.run_id))[0]
     assert (ended[0], ended[1]["error"]) == ("error", "BacklogError")
     size = await lab.value("select sum(octet_length(payload)) from run_events where run_id = %s", run.run_id)
-    assert 3 * MEGABYTE < size < 6 * MEGABYTE
+    # It is stopped at its next turn of the loop, and what it had said by then is kept.
+    assert 3 * MEGABYTE < size < 12 * MEGABYTE
 
 
 def runs_still(run_id: Any) -> bool:

@@ -6,7 +6,13 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from psycopg import OperationalError
+from psycopg.errors import IdleInTransactionSessionTimeout
 
+from threadline.api.errors import known_error
+from threadline.runs import heads
+from threadline.runs.model import CancelAction, MultitaskStrategy
+from threadline.runs.sealed_rows import seal_run
 from threadline.tests.laboratory.laboratory import Laboratory
 from threadline.tests.laboratory.locks import until_blocked
 from threadline.tests.laboratory.writing import MAKERS, QUEUE, flush_in, make_event, open_writer, seed_run
@@ -46,6 +52,36 @@ async def test_flushes_of_two_processes_over_the_same_hundred_threads_never_dead
     assert await lab.value(_DEADLOCKS) == before
     last = await lab.rows("select distinct last_seq from thread_heads")
     assert last == [(2 * ROUNDS,)]
+
+
+async def test_a_process_that_stands_still_in_mid_transaction_does_not_hold_its_thread_for_ever(
+    lab: Laboratory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it had locked is free again after a minute; when it wakes, nothing of what it wanted is done."""
+    lock: str = heads._SQL["lock_head"]
+    assert lock.count("60s") == 1
+    monkeypatch.setattr(heads, "_SQL", {**heads._SQL, "lock_head": lock.replace("60s", "300ms")})
+    still, awake = asyncio.Event(), asyncio.Event()
+
+    async def stand_still(*arguments: Any) -> str | None:
+        still.set()
+        await awake.wait()
+        return await seal_run(*arguments)
+
+    monkeypatch.setattr(heads, "seal_run", stand_still)  # between the lock and what is decided under it
+    door = await lab.open(executes=False)
+    first = await door.queue.create(lab.request("line"))
+    request = lab.request("line", thread_id=first.thread_id, multitask_strategy=MultitaskStrategy.INTERRUPT)
+    standing = asyncio.create_task(door.queue.create(request))
+    await still.wait()
+    await door.queue.cancel(first.thread_id, first.run_id, CancelAction.INTERRUPT)
+    awake.set()
+    with pytest.raises((OperationalError, IdleInTransactionSessionTimeout)) as refused:
+        await standing
+    answer = known_error(refused.value)
+    assert answer is not None
+    assert answer.status_code == 503
+    assert await lab.rows("select run_id, status from runs") == [(first.run_id, "interrupted")]
 
 
 @pytest.mark.parametrize("downwards", [False, True])

@@ -9,6 +9,7 @@ import pytest
 from threadline.runs.model import Run
 from threadline.tests.laboratory.laboratory import Laboratory, open_gate, trace
 from threadline.tests.laboratory.locks import until
+from threadline.tests.laboratory.proxy import open_proxy
 
 
 def given(folder: Path, *gates: str) -> dict[str, Any]:
@@ -73,6 +74,29 @@ async def test_a_run_that_writes_nothing_for_long_is_stopped_when_its_thread_is_
     await lose_the_fence(lab, run)
     await until(lambda: not running_tasks(run), "the run has stopped")
     assert trace(folder)["b done"] == 0
+
+
+async def test_news_of_a_lost_attempt_does_not_stop_the_next_one_of_the_same_process(lab: Laboratory) -> None:
+    """The worker asks about its attempts; by the time the answer comes it may have claimed the run again."""
+    async with open_proxy(lab.dsn) as proxy:
+        engine = await lab.open(proxy.conninfo)
+        folder = lab.make_folder()
+        run = await engine.queue.create(lab.request("line", **given(folder, "b")))
+        await lab.until_traced(folder, "b started")
+        proxy.hold("left join thread_heads h on h.thread_id = m.thread_id")
+        engine.worker.look_for_cancels()
+        await until(lambda: proxy.held, "the worker asks about its first attempt")
+        await lose_the_fence(lab, run)
+        await lab.rows("update thread_heads set run_id = null where thread_id = %s", run.thread_id)
+        await lab.rows("update runs set status = 'pending' where run_id = %s", run.run_id)
+        engine.worker.wake()
+        await until(lambda: trace(folder)["b started"] == 2, "it is at work on the second")
+        proxy.release()
+        await until(lambda: len(running_tasks(run)) == 2, "the first has stopped")
+        open_gate(folder, "b")
+        await engine.tails.result(run)
+        await lab.exit()
+    assert await lab.rows("select status, attempt from runs where run_id = %s", run.run_id) == [("success", 2)]
 
 
 async def test_a_run_whose_thread_is_deleted_stops(lab: Laboratory) -> None:

@@ -12,7 +12,8 @@ export const says = (content) => ({ messages: [{ type: "human", content }] });
 
 export async function collect(stream) {
   const parts = [];
-  for await (const part of stream) parts.push(part);
+  // A heartbeat, which a slow machine may have before anything else, is a part without a name to this client.
+  for await (const part of stream) if (part.event !== "") parts.push(part);
   return parts;
 }
 

@@ -195,6 +195,7 @@ async def fill(pool: Pool, *, threads: int, rows: int) -> None:
             )
 
 
+@pytest.mark.slow  # it exports what would not fit into memory
 @pytest.mark.parametrize("form", Format)
 async def test_the_memory_of_an_export_does_not_grow_with_what_is_exported(
     pool: Pool, tmp_path: Path, form: Format

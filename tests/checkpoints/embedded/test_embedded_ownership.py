@@ -59,7 +59,7 @@ def run_as_server_account(*command: object) -> Iterator[subprocess.Popen[bytes]]
         try:
             yield program
         finally:
-            program.send_signal(signal.SIGINT)
+            program.terminate()  # not as Ctrl-C does: programs in the background of a shell do not hear it
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
