@@ -18,6 +18,7 @@ from threadline.graphs.registry import Registry
 from threadline.runs.model import Run
 from threadline.settings import load_settings
 from threadline.tests.commands.programs import run
+from threadline.tests.laboratory.places import variables
 from threadline.tests.runs.life_world import World
 from threadline.tests.runs.version_world import ASKING, EXTENDED, RENAMED, Deploys, write_version
 
@@ -57,8 +58,8 @@ async def deploys(database: Database, tmp_path: Path) -> AsyncIterator[Deploys]:
 class Doctor:
     """The doctor with a project on the test's database."""
 
-    def __init__(self, database: Database, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-        self._settings = load_settings({"DATABASE_URL": database.conninfo}).database
+    def __init__(self, dsn: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        self._settings = load_settings(variables(dsn)).database
         self._folder = folder
         self._capsys = capsys
         self._visits = 0
@@ -88,8 +89,8 @@ class Doctor:
 
 
 @pytest.fixture
-def doctor(database: Database, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Doctor:
-    return Doctor(database, tmp_path, capsys)
+def doctor(dsn: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Doctor:
+    return Doctor(dsn, tmp_path, capsys)
 
 
 async def finish(world: World) -> Run:

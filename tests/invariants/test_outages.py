@@ -15,11 +15,11 @@ import pytest
 
 from threadline.checkpoints.embedded.server import EmbeddedServer, start_server
 from threadline.checkpoints.migrate import migrate
-from threadline.checkpoints.pool import Database
 from threadline.runs.engine import Engine
 from threadline.runs.model import RUN_ENDED, Run
 from threadline.tests.laboratory.laboratory import Laboratory, open_gate, read, trace
 from threadline.tests.laboratory.locks import until
+from threadline.tests.laboratory.places import is_pooled, plain, reach
 from threadline.tests.laboratory.stories import reports
 
 LEASE = timedelta(seconds=8)  # what has to be seen within one takes a while on a busy machine
@@ -37,6 +37,8 @@ async def attempts_of(lab: Laboratory, run: Run) -> list[int]:
 
 @pytest.mark.parametrize("whom", ["threadline/writer%", "threadline/pool", "threadline/admission", "threadline/%"])
 async def test_runs_finish_and_lose_nothing_when_their_connections_are_terminated(lab: Laboratory, whom: str) -> None:
+    if is_pooled() and whom != "threadline/%":
+        pytest.skip("behind a pooler a session has the name of whoever used it last")
     engine = await lab.open()
     calm = await lab.run(engine, "line", **given(lab.make_folder()))
     folders = [lab.make_folder() for _ in range(12)]
@@ -66,7 +68,7 @@ def own_server() -> Iterator[EmbeddedServer]:
     options = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
     server = start_server(folder, bindir=Path(bindir) if bindir else None, options=options)
     try:
-        asyncio.run(migrate(Database(server.dsn)))
+        asyncio.run(migrate(reach(server.dsn, pooled=False)))
         yield server
     finally:
         server.stop()
@@ -76,7 +78,7 @@ def own_server() -> Iterator[EmbeddedServer]:
 @pytest.fixture
 async def own_lab(own_server: EmbeddedServer, tmp_path: Path) -> AsyncIterator[Laboratory]:
     async with AsyncExitStack() as stack:
-        yield Laboratory(own_server.dsn, tmp_path, stack)
+        yield Laboratory(plain(own_server.dsn), tmp_path, stack)
 
 
 async def follow(engine: Engine, run: Run) -> asyncio.Task[None]:
@@ -101,8 +103,8 @@ async def test_runs_wait_for_a_database_that_went_away_and_nobody_is_declared_de
 ) -> None:
     """Stopped in mid-run for longer than a lease: both processes have lost theirs, and one is slow to return."""
     lab = own_lab
-    here = await lab.open(lease=LEASE, concurrency=3)
-    there = await lab.start(lease=LEASE)
+    here = await lab.open(lab.dsn, lease=LEASE, concurrency=3)
+    there = await lab.start(conninfo=lab.dsn, lease=LEASE)
     folders = [lab.make_folder() for _ in range(6)]
     runs = []
     for folder in folders:  # the first three find a place here, the others are claimed there
