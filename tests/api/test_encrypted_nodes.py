@@ -2,6 +2,7 @@
 
 import json
 from base64 import b64encode
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ from langgraph_sdk import get_client
 
 from threadline.api.app import create_app
 from threadline.checkpoints.handler_form import read_context
-from threadline.checkpoints.pool import Database, open_pool
+from threadline.checkpoints.pool import open_pool
 from threadline.commands.databases import project_vault
 from threadline.graphs.configuration import load_configuration
 from threadline.graphs.door import open_door
@@ -19,6 +20,7 @@ from threadline.settings import ApiSettings
 from threadline.tests.api.conftest import Serve, engine_settings
 from threadline.tests.checkpoints import project_encryption
 from threadline.tests.checkpoints.sealed_world import find_in_database
+from threadline.tests.laboratory.places import reach
 
 CANARY = "canary-c0de"
 CONTEXT = {"tenant": "ann"}
@@ -57,7 +59,7 @@ async def test_items_and_effects_of_nodes_are_encrypted_in_the_context_of_the_ru
     path = tmp_path / "langgraph.json"
     path.write_text(json.dumps({"graphs": {"keeping": "./keeping.py:graph"}, "encryption": named}))
     configuration = load_configuration(path)
-    database = Database(dsn, pool_size=8, vault=project_vault(configuration))
+    database = replace(reach(dsn, pooled=False), vault=project_vault(configuration))
     registry = Registry(configuration)
     app = create_app(
         lambda: open_engine(database, registry, engine_settings()), ApiSettings(), open_door(configuration)

@@ -1,6 +1,7 @@
 """A server with keys serves clients as ever, and leaves nothing of what they said in its database in plain text."""
 
 from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -23,6 +24,7 @@ from threadline.runs.engine import open_engine
 from threadline.settings import ApiSettings
 from threadline.tests.api.conftest import Serve, engine_settings
 from threadline.tests.checkpoints.sealed_world import NEW, find_in_database, vault_with
+from threadline.tests.laboratory.places import reach
 from threadline.tests.runs.life_world import eventually
 
 CANARY = "canary-4b1d"
@@ -30,7 +32,7 @@ CANARY = "canary-4b1d"
 
 @pytest.fixture
 def database(dsn: str) -> Database:
-    return Database(dsn, pool_size=8, vault=vault_with(NEW))
+    return replace(reach(dsn, pooled=False), vault=vault_with(NEW))
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ import json
 from base64 import b64encode
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -18,7 +19,7 @@ from langgraph_sdk.errors import InternalServerError, UnprocessableEntityError
 
 from threadline.api.app import create_app
 from threadline.checkpoints.handler_vault import HandlerVault
-from threadline.checkpoints.pool import Database, open_pool
+from threadline.checkpoints.pool import open_pool
 from threadline.checkpoints.rewriting import count_due, rewrite_all
 from threadline.commands.databases import project_vault
 from threadline.graphs.configuration import Configuration, load_configuration
@@ -32,6 +33,7 @@ from threadline.settings import ApiSettings
 from threadline.tests.api.conftest import GRAPHS, NAMES, Serve, engine_settings
 from threadline.tests.checkpoints import project_encryption
 from threadline.tests.checkpoints.sealed_world import find_in_database
+from threadline.tests.laboratory.places import reach
 from threadline.tests.runs.life_world import eventually
 
 Project = Callable[..., Configuration]
@@ -76,7 +78,7 @@ def start(dsn: str, serve: Serve) -> Start:
 
     @contextmanager
     def serving(configuration: Configuration, *, executes: bool = True) -> Iterator[str]:
-        database = Database(dsn, pool_size=8, vault=project_vault(configuration))
+        database = replace(reach(dsn, pooled=False), vault=project_vault(configuration))
         registry, settings = Registry(configuration), engine_settings(executes=executes)
         app = create_app(lambda: open_engine(database, registry, settings), ApiSettings(), open_door(configuration))
         with serve(app) as served:
@@ -268,7 +270,7 @@ async def test_a_fork_keeps_the_context_of_its_source(project: Project, start: S
         async with client_of(url, "bob") as sdk:
             thread = (await sdk.threads.create())["thread_id"]
             await sdk.runs.wait(thread, "steps", input=GIVEN)
-            async with open_pool(Database(dsn, vault=project_vault(given)), "test") as pool:
+            async with open_pool(replace(reach(dsn, pooled=False), vault=project_vault(given)), "test") as pool:
                 made = await fork(pool, UUID(thread), None, [Edit.parse("text=other-canary")])
             state: Any = await sdk.threads.get_state(str(made.thread_id))
     assert state["values"]["text"] == "other-canary"
@@ -284,7 +286,7 @@ async def test_everything_is_encrypted_anew_in_the_context_it_was_in(
             thread = (await sdk.threads.create())["thread_id"]
             await sdk.runs.wait(thread, "asking", input=GIVEN)
             await sdk.store.put_item(["notes"], "k", GIVEN)
-    async with open_pool(Database(dsn, vault=project_vault(given)), "test") as pool:
+    async with open_pool(replace(reach(dsn, pooled=False), vault=project_vault(given)), "test") as pool:
         assert sum((await count_due(pool)).values()) == 0
         monkeypatch.setattr(HandlerVault, "writes", "@later")
         assert sum((await count_due(pool)).values()) > 5

@@ -17,7 +17,7 @@ from fastapi import FastAPI
 from langgraph_sdk.client import LangGraphClient
 
 from threadline.api.app import create_app
-from threadline.checkpoints.pool import Database, open_pool
+from threadline.checkpoints.pool import open_pool
 from threadline.graphs.registry import Registry
 from threadline.runs import idempotency
 from threadline.runs.engine import open_engine
@@ -25,6 +25,7 @@ from threadline.runs.sweep import Sweep
 from threadline.settings import ApiSettings
 from threadline.tests.api.conftest import Serve, engine_settings
 from threadline.tests.api.guarded_world import client_of, serve_project, write_project
+from threadline.tests.laboratory.places import reach
 from threadline.tests.laboratory.proxy import open_proxy
 
 STEPS = {"assistant_id": "steps", "input": {"n": 1}}
@@ -221,7 +222,7 @@ async def test_a_commit_whose_answer_was_lost_is_found_by_sending_again(
 ) -> None:
     headers = keyed()
     async with open_proxy(dsn) as proxy:
-        database = Database(proxy.conninfo, pool_size=8)
+        database = reach(proxy.conninfo, pooled=False)
         app = create_app(lambda: open_engine(database, registry, engine_settings(executes=False)), ApiSettings())
         async with served_beside(serve, app) as http:
             await http.post("/threads", json={})  # which warms everything up
@@ -385,7 +386,7 @@ def test_creating_what_may_exist_keeps_its_meaning_under_a_key(http: httpx.Clien
 
 
 async def sweep(dsn: str) -> None:
-    async with open_pool(Database(dsn, pool_size=2), "sweep") as pool:
+    async with open_pool(reach(dsn, pooled=False), "sweep") as pool:
         await Sweep(pool).sweep()
 
 

@@ -13,7 +13,6 @@ import pytest
 from fastapi import FastAPI
 
 from threadline.api.app import create_app
-from threadline.checkpoints.pool import Database
 from threadline.graphs.configuration import load_configuration
 from threadline.graphs.door import open_door
 from threadline.graphs.registry import Registry
@@ -22,6 +21,7 @@ from threadline.runs.webhook_policy import WebhookPolicy
 from threadline.settings import ApiSettings
 from threadline.tests.api.conftest import HEARTBEAT, MAX_BODY, engine_settings, serve_app
 from threadline.tests.api.guarded_world import AUTH, client_of, write_project
+from threadline.tests.laboratory.places import reach
 from threadline.tests.runs.hook_receiver import Receiver, receive_hooks
 
 NOBODYS = "6b2c0f88-cc31-4eb0-81fd-c56efd503c13"
@@ -45,7 +45,7 @@ def make_app(dsn: str, config: Path) -> FastAPI:
     configuration = load_configuration(config)
     settings = replace(engine_settings(), webhooks=WebhookPolicy(allow_loopback=True))
     return create_app(
-        lambda: open_engine(Database(dsn, pool_size=8), Registry(configuration), settings),
+        lambda: open_engine(reach(dsn, pooled=False), Registry(configuration), settings),
         ApiSettings(heartbeat=HEARTBEAT, max_body_bytes=MAX_BODY),
         open_door(configuration),
     )

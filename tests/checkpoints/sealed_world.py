@@ -27,7 +27,7 @@ def find_in_database(dsn: str, text: str) -> list[str]:
     found = []
     with psycopg.connect(dsn) as connection:
         tables = connection.execute(
-            "select relname from pg_class where relkind = 'r' and relnamespace = 'public'::regnamespace"
+            "select relname from pg_class where relkind = 'r' and relnamespace = current_schema()::regnamespace"
         )
         for (table,) in tables.fetchall():
             # Bytes show as hexadecimal digits in a row's text.

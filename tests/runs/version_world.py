@@ -16,6 +16,7 @@ from threadline.checkpoints.pool import Database
 from threadline.graphs.configuration import load_configuration
 from threadline.graphs.registry import Registry
 from threadline.runs.model import JsonObject, Run
+from threadline.tests.laboratory.places import plain_of
 from threadline.tests.runs.life_world import World, open_world
 
 HEAD = """
@@ -104,7 +105,7 @@ class Deploys:
 
     async def rows(self, statement: str, *parameters: Any) -> list[Any]:
         """Ask the database."""
-        async with await psycopg.AsyncConnection.connect(self.database.conninfo, autocommit=True) as connection:
+        async with await psycopg.AsyncConnection.connect(plain_of(self.database), autocommit=True) as connection:
             cursor = await connection.execute(statement.encode(), parameters)
             return await cursor.fetchall() if cursor.description is not None else []
 
