@@ -13,6 +13,7 @@ from threadline.checkpoints.pool import Pool
 from threadline.runs.errors import ThreadNotFound
 from threadline.runs.model import Ttl
 from threadline.tests.laboratory.locks import until
+from threadline.tests.laboratory.places import SCHEMA
 from threadline.tests.runs.state_world import World, as_json
 
 
@@ -63,7 +64,7 @@ COLUMNS = """
     select table_name::text, array_agg(quote_ident(column_name::text))
     from information_schema.columns
     join information_schema.tables using (table_schema, table_name)
-    where table_schema = current_schema() and table_type = 'BASE TABLE'
+    where table_schema = %s and table_type = 'BASE TABLE'
     group by table_name
     having bool_or(column_name = 'thread_id')
 """
@@ -72,7 +73,7 @@ COLUMNS = """
 async def measure_each_column(world: World, thread_id: UUID) -> dict[str, int]:
     """What each table that has rows of the thread stores of it, however many columns it has."""
     sizes = {}
-    for table, columns in await world.rows(COLUMNS):
+    for table, columns in await world.rows(COLUMNS, SCHEMA):
         row = " + ".join(f"coalesce(pg_column_size({column}), 0)" for column in columns)
         statement = f"select sum({row}) from {table} where thread_id::text = %s"
         [(size,)] = await world.rows(statement, str(thread_id))
