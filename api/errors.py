@@ -9,7 +9,7 @@ from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from psycopg import OperationalError
+from psycopg import DatabaseError, OperationalError
 from psycopg.errors import IdleInTransactionSessionTimeout
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
@@ -116,7 +116,7 @@ def known_error(error: Exception) -> JsonResponse | None:
     status = next((STATUS_OF[kind] for kind in type(error).__mro__ if kind in STATUS_OF), None)
     if status is None:
         return None
-    if isinstance(error, OperationalError | IdleInTransactionSessionTimeout):
+    if isinstance(error, DatabaseError):
         logger.warning("request.unavailable", extra={"error": repr(error)})
         return error_response(status, UNAVAILABLE, {"retry-after": "1"})
     if isinstance(error, VaultError | Unreadable):
