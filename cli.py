@@ -7,9 +7,9 @@ import argparse
 import logging
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import NamedTuple
 
 from threadline.commands.arguments import (
     add_adopt_arguments,
@@ -20,38 +20,20 @@ from threadline.commands.arguments import (
     add_history_arguments,
     add_replay_arguments,
 )
+from threadline.commands.collector import collect_seldom
 from threadline.commands.encryption import add_encryption_commands
 from threadline.commands.exits import CommandFailed, ExitCode, leave_output
-from threadline.commands.logs import Facts, set_up_logging
-from threadline.commands.project import use_project
-from threadline.environment import Source
-from threadline.graphs.configuration import Configuration, load_configuration
+from threadline.graphs.configuration import Configuration
 from threadline.graphs.errors import ConfigurationError
-from threadline.settings import Settings, SettingsError, export_variables, load_settings
+from threadline.preparation import FLAGS, flags_of, read_setup, set_up
+from threadline.settings import SettingsError, load_settings
 
 logger = logging.getLogger("threadline.cli")
-
-# Flag to variable: a flag is the strongest source of a setting, and is checked and refused like one.
-FLAGS = {
-    "host": ("THREADLINE_HOST", "address to listen on"),
-    "port": ("THREADLINE_PORT", "port to listen on; 0 takes a free one"),
-    "workers": ("THREADLINE_WORKERS", "processes, each with API and worker"),
-    "config": ("THREADLINE_CONFIG", "the langgraph.json that names the graphs"),
-    "database": ("DATABASE_URL", "the database, instead of the configured one"),
-    "data-dir": ("THREADLINE_DATA_DIR", "folder of the embedded PostgreSQL, used without DATABASE_URL"),
-}
-
-
-class Setup(NamedTuple):
-    """What a command starts from."""
-
-    settings: Settings
-    configuration: Configuration
-    flags: dict[str, str]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command that is named and return its exit code."""
+    collect_seldom()
     words = sys.argv[1:] if arguments is None else arguments
     parser = _make_child_parser() if words[:1] == ["child"] else _make_parser()
     options = parser.parse_args(words)
@@ -101,7 +83,7 @@ def _make_parser() -> argparse.ArgumentParser:
         "--local-model", action="store_true", help="let a small model of this machine write the answers, with no key"
     )
     _add_migration(commands)
-    add_encryption_commands(commands, _add, _set_up)
+    add_encryption_commands(commands, _add, set_up)
     ingest = _add(commands, "ingest", _ingest, ("config", "data-dir"), "put documents into the assistant's index")
     ingest.add_argument("paths", metavar="PATH", nargs="+", type=Path, help="a file or folder of documents")
     _add_past(commands)
@@ -155,30 +137,14 @@ def _add(
         variable, meaning = FLAGS[flag]
         # As text: the settings check it, and tell what is wrong with it in their own words.
         parser.add_argument(f"--{flag}", dest=variable, metavar=flag.upper(), help=f"{meaning} ({variable})")
-    parser.set_defaults(command=command)
+    parser.set_defaults(command=partial(_checked, command) if flags else command)
     return parser
 
 
-def _set_up(options: argparse.Namespace, *, needs_graphs: bool = True, facts: Facts = dict) -> Setup:
-    """Read what the command was given. Raises SettingsError or ConfigurationError."""
-    names = (variable for variable, _ in FLAGS.values())
-    flags = {name: value for name in names if (value := getattr(options, name, None)) is not None}
-    return _read(flags, needs_graphs=needs_graphs, facts=facts)
-
-
-def _read(flags: dict[str, str], *, needs_graphs: bool = True, facts: Facts = dict) -> Setup:
-    settings = load_settings(flags)
-    path = settings.server.config
-    if not needs_graphs and not path.exists():
-        set_up_logging(settings.server.log_level, as_json=settings.server.log_json)
-        return Setup(settings, Configuration(path, {}), flags)
-    configuration = load_configuration(path)
-    # What langgraph.json sets for its graphs counts for us as well, as it does on other servers.
-    settings = load_settings(flags, graphs=Source(str(configuration.path), configuration.env))
-    export_variables(configuration.env)
-    use_project(configuration)
-    set_up_logging(settings.server.log_level, as_json=settings.server.log_json, facts=facts)
-    return Setup(settings, configuration, flags)
+def _checked(command: Callable[[argparse.Namespace], None], options: argparse.Namespace) -> None:
+    """Refuse settings that cannot be meant before the command imports what it needs, for which nobody need wait."""
+    load_settings(flags_of(options))
+    command(options)
 
 
 def _check_keys(configuration: Configuration) -> None:
@@ -191,7 +157,7 @@ def _check_keys(configuration: Configuration) -> None:
 def _serve(options: argparse.Namespace) -> None:
     from threadline.commands.serve import serve
 
-    setup = _set_up(options)
+    setup = set_up(options)
     _check_keys(setup.configuration)
     serve(setup.settings, setup.flags, local_model=options.local_model)
 
@@ -203,7 +169,7 @@ def _child(options: argparse.Namespace) -> None:
 
     parent = ParentLink(options.link)
     orders = parent.read_orders()
-    setup = _read(dict(orders.flags), facts=graph_facts)
+    setup = read_setup(dict(orders.flags), facts=graph_facts)
     run_child(setup.settings, setup.configuration, orders, parent)
 
 
@@ -211,7 +177,7 @@ def _api(options: argparse.Namespace) -> None:
     from threadline.commands.process import graph_facts
     from threadline.commands.roles import serve_api
 
-    setup = _set_up(options, facts=graph_facts)
+    setup = set_up(options, facts=graph_facts)
     _check_keys(setup.configuration)
     serve_api(setup.settings, setup.configuration)
 
@@ -220,7 +186,7 @@ def _worker(options: argparse.Namespace) -> None:
     from threadline.commands.process import graph_facts
     from threadline.commands.roles import work
 
-    setup = _set_up(options, facts=graph_facts)
+    setup = set_up(options, facts=graph_facts)
     _check_keys(setup.configuration)
     work(setup.settings, setup.configuration)
 
@@ -228,66 +194,66 @@ def _worker(options: argparse.Namespace) -> None:
 def _migrate(options: argparse.Namespace) -> None:
     from threadline.commands.migrate import migrate_database
 
-    migrate_database(_set_up(options, needs_graphs=False).settings)
+    migrate_database(set_up(options, needs_graphs=False).settings)
 
 
 def _doctor(options: argparse.Namespace) -> None:
     from threadline.commands.doctor import diagnose
 
-    setup = _set_up(options)
+    setup = set_up(options)
     diagnose(setup.settings, setup.configuration, threads=options.threads, as_json=options.json)
 
 
 def _adopt(options: argparse.Namespace) -> None:
     from threadline.commands.adopt import adopt
 
-    setup = _set_up(options)
+    setup = set_up(options)
     adopt(setup.settings, setup.configuration, options.graph, options.metadata)
 
 
 def _ingest(options: argparse.Namespace) -> None:
     from threadline.commands.ingest import ingest
 
-    ingest(_set_up(options, needs_graphs=False).settings, options.paths)
+    ingest(set_up(options, needs_graphs=False).settings, options.paths)
 
 
 def _resend_traces(options: argparse.Namespace) -> None:
     from threadline.commands.traces import resend_traces
 
-    resend_traces(_set_up(options, needs_graphs=False).settings)
+    resend_traces(set_up(options, needs_graphs=False).settings)
 
 
 def _replay(options: argparse.Namespace) -> None:
     from threadline.commands.replay import Selection, make_pace, replay
 
     selection = Selection(options.run, options.thread, options.from_seq, options.internal)
-    replay(_set_up(options, needs_graphs=False).settings, selection, make_pace(options.speed, options.max_gap))
+    replay(set_up(options, needs_graphs=False).settings, selection, make_pace(options.speed, options.max_gap))
 
 
 def _history(options: argparse.Namespace) -> None:
     from threadline.commands.history import show_history
 
-    settings = _set_up(options, needs_graphs=False).settings
+    settings = set_up(options, needs_graphs=False).settings
     show_history(settings, options.thread, limit=options.limit, subgraphs=options.subgraphs, as_json=options.json)
 
 
 def _diff(options: argparse.Namespace) -> None:
     from threadline.commands.diff import show_diff
 
-    show_diff(_set_up(options, needs_graphs=False).settings, options.a, options.b, as_json=options.json)
+    show_diff(set_up(options, needs_graphs=False).settings, options.a, options.b, as_json=options.json)
 
 
 def _fork(options: argparse.Namespace) -> None:
     from threadline.commands.fork import fork_thread
 
-    fork_thread(_set_up(options, needs_graphs=False).settings, options.thread, options.at, options.set)
+    fork_thread(set_up(options, needs_graphs=False).settings, options.thread, options.at, options.set)
 
 
 def _export(options: argparse.Namespace) -> None:
     from threadline.commands.export import export_threads, make_order
 
     order = make_order(options.out, options.format, options.thread, options.since)
-    export_threads(_set_up(options, needs_graphs=False).settings, order)
+    export_threads(set_up(options, needs_graphs=False).settings, order)
 
 
 def _demo(options: argparse.Namespace) -> None:

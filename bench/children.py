@@ -5,7 +5,6 @@ What is measured in there is `in_process`'s and `http_load`'s.
 """
 
 import asyncio
-import gc
 import os
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -16,6 +15,7 @@ from typing import Any
 import orjson
 
 from threadline.bench.slices import Measure, Order, Sample
+from threadline.commands.collector import collect_seldom, keep_what_is_there
 
 # Nothing else of ours gets in: a tracing key or a setting in the shell would be measured, too.
 _KEPT = ("HOME", "LANG", "LC_ALL", "PATH", "TMPDIR")
@@ -110,9 +110,8 @@ async def take_orders(measure: Callable[[Order], Awaitable[Sample]]) -> None:
 
 def _freeze_heap() -> None:
     """What our server does when it has started, so that nobody is ahead by this."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000, 10, 10)
+    collect_seldom()
+    keep_what_is_there()
 
 
 def _tell(answer: object) -> None:

@@ -4,7 +4,6 @@ Which database, and who restarts it, is decided by the command that starts it.
 """
 
 import asyncio
-import gc
 import logging
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
@@ -20,6 +19,7 @@ from threadline.api.app import create_app
 from threadline.api.server import Server
 from threadline.api.surroundings import request_facts
 from threadline.checkpoints.pool import Database
+from threadline.commands.collector import keep_what_is_there
 from threadline.commands.databases import PATIENCE, await_database
 from threadline.commands.semantics import chosen_embedder
 from threadline.commands.stopping import run_until_stopped
@@ -37,9 +37,6 @@ from threadline.runs.webhook_policy import WebhookPolicy
 from threadline.settings import ModelSettings, Settings, variables_for_program
 
 logger = logging.getLogger("threadline.process")
-
-# A run leaves hardly any cycles behind, so looking for them after 50,000 new objects is early enough.
-COLLECT_AFTER = 50_000
 
 OnReady = Callable[[Registry], None]
 
@@ -118,7 +115,7 @@ async def _live(
     await await_database(database, duties.patience)
     async with _open_engine(settings, registry, database, engine_settings) as engine:
         if duties.listener is None:
-            _settle()
+            keep_what_is_there()
             on_ready(registry)
             await asyncio.Event().wait()
         else:
@@ -165,19 +162,12 @@ class _Server(Server):
 
     async def startup(self, sockets: list[socket] | None = None) -> None:
         await super().startup(sockets)
-        _settle()
+        keep_what_is_there()
         self._on_ready()
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
-
-
-def _settle() -> None:
-    """Spare what lives as long as the process from the collector."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(COLLECT_AFTER, *gc.get_threshold()[1:])
 
 
 def _engine_settings(settings: Settings, *, executes: bool) -> EngineSettings:

@@ -5,7 +5,6 @@ import logging
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from dataclasses import asdict
 from datetime import timedelta
 from uuid import UUID
 
@@ -16,7 +15,8 @@ from psycopg_pool import PoolTimeout
 from threadline.checkpoints.pool import Database, Pool
 from threadline.checkpoints.statements import load_statements
 from threadline.runs.hosts import identify
-from threadline.runs.lease_keeper import Orders
+from threadline.runs.lease_keeper import RELEASED, Orders
+from threadline.runs.lease_renewal import registration
 
 logger = logging.getLogger("threadline.lease")
 
@@ -37,7 +37,7 @@ async def hold_lease(
     prepare, schema = database.has_sessions, database.schema_name
     orders = Orders(conninfo, schema, prepare, *who, lease.total_seconds(), renew.total_seconds())
     async with pool.connection() as connection:
-        await connection.execute(_SQL["renew"], orders.registration)
+        await connection.execute(_SQL["renew"], registration(orders))
     task = asyncio.create_task(_keep(orders), name="lease")
     try:
         yield task
@@ -57,7 +57,7 @@ async def _keep(orders: Orders) -> None:
             keeper = await asyncio.shield(starting)
             assert keeper.stdin is not None
             with suppress(ConnectionError):  # it died, which `wait` tells
-                keeper.stdin.write(orjson.dumps(asdict(orders)) + b"\n")
+                keeper.stdin.write(orjson.dumps(orders._asdict()) + b"\n")
                 await keeper.stdin.drain()
             await _log_failures(keeper)
             code = await keeper.wait()
@@ -86,9 +86,10 @@ async def _start_keeper() -> asyncio.subprocess.Process:
 
 
 async def _end_keeper(keeper: asyncio.subprocess.Process) -> None:
-    """Close its pipe, on which it gives the lease up; kill it if it does not end for that."""
+    """Tell it that the lease is given up here; kill it if it does not end for that."""
     if keeper.returncode is None:
         assert keeper.stdin is not None
+        keeper.stdin.write(RELEASED)
         keeper.stdin.close()
         with suppress(TimeoutError):
             async with asyncio.timeout(3):

@@ -16,6 +16,7 @@ from psycopg.conninfo import make_conninfo
 
 from threadline.checkpoints.migrate import migrate
 from threadline.checkpoints.pool import Database, Pool, open_pool
+from threadline.commands.collector import collect_seldom, keep_what_is_there
 from threadline.tests.laboratory import places
 from threadline.tests.laboratory.places import plain, reach
 from threadline.tests.laboratory.pooler import run_pooler
@@ -34,6 +35,12 @@ def pytest_configure(config: pytest.Config) -> None:
     config.add_cleanup(lambda: rmtree(folder))
     trustme.CA().cert_pem.write_to_path(str(folder / "trusted.pem"))
     os.environ["SSL_CERT_FILE"] = str(folder / "trusted.pem")
+
+
+def pytest_collection_finish() -> None:
+    """Set the collector as the product does: three thousand collected tests are much to look through in vain."""
+    collect_seldom()
+    keep_what_is_there()
 
 
 @pytest.fixture(scope="session")

@@ -32,7 +32,7 @@ SETTINGS = EngineSettings(
     executes=True,
     concurrency=128,  # the claiming loop sets aside up to 64 places for the length of a statement
     lease=timedelta(seconds=2),
-    lease_renew=timedelta(seconds=0.2),
+    lease_renew=timedelta(seconds=0.5),
     poll=timedelta(seconds=0.1),
     run_timeout=timedelta(minutes=1),
     drain=timedelta(seconds=0.6),
