@@ -35,9 +35,10 @@ async def hold_lease(
     me = identify()
     who = (str(process_id), name, me.host, me.pid, me.birth)
     prepare, schema = database.has_sessions, database.schema_name
-    orders = Orders(conninfo, schema, prepare, *who, lease.total_seconds(), renew.total_seconds())
+    seconds, first = (lease.total_seconds(), renew.total_seconds()), min(lease / 2, 3 * renew).total_seconds()
+    orders = Orders(conninfo, schema, prepare, *who, *seconds, first)
     async with pool.connection() as connection:
-        await connection.execute(_SQL["renew"], registration(orders))
+        await connection.execute(_SQL["renew"], registration(orders, orders.first))
     task = asyncio.create_task(_keep(orders), name="lease")
     try:
         yield task
@@ -62,6 +63,7 @@ async def _keep(orders: Orders) -> None:
             await _log_failures(keeper)
             code = await keeper.wait()
             logger.error("lease.keeper_died", extra={"code": code})
+            orders = orders._replace(first=0.0)
         finally:
             # Not cancelled half-way: asyncio would wait for ever for a process whose pipes are not set up yet.
             await _end_keeper(await starting)

@@ -34,6 +34,7 @@ class Orders(NamedTuple):
     birth: str | None
     lease: float
     renew: float
+    first: float  # until the first renewal: the parent has only just taken the lease itself
 
 
 def is_stopped(pid: int) -> bool:
@@ -61,10 +62,10 @@ def main() -> None:
     if not line:
         return  # the parent ended before it had said anything
     orders = Orders(**json.loads(line))
-    # The parent has only just taken the lease: what renews it is imported when that is due soon.
-    said = _hear(orders.renew / 2)
+    said = _hear(orders.first)
     if said == RELEASED:
         return
+    # Not before: a driver is most of what a keeper costs, and many a process ends within its first second.
     from threadline.runs.lease_renewal import Renewal
 
     renewal = Renewal(orders, _tell)

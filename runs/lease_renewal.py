@@ -13,10 +13,10 @@ from threadline.runs.lease_keeper import Orders
 _SQL = load_statements("threadline.runs", "lease.sql")
 
 
-def registration(orders: Orders) -> dict[str, Any]:
-    """Return what the statement `renew` is given."""
+def registration(orders: Orders, due: float) -> dict[str, Any]:
+    """Return what the statement `renew` is given; the next renewal is due in that many seconds."""
     who = {name: getattr(orders, name) for name in ("process_id", "name", "host", "pid", "birth")}
-    return {**who, "lease": timedelta(seconds=orders.lease), "quiet": timedelta(seconds=2 * orders.renew)}
+    return {**who, "lease": timedelta(seconds=orders.lease), "quiet": timedelta(seconds=due + orders.renew)}
 
 
 class Renewal:
@@ -29,7 +29,7 @@ class Renewal:
         self._connection: psycopg.Connection[Any] | None = None
 
     def renew(self) -> None:
-        self._execute("renew", registration(self._orders))
+        self._execute("renew", registration(self._orders, self._orders.renew))
 
     def expire(self) -> None:
         self._execute("expire", {"process_id": self._orders.process_id, "channel": self._schema.channel})

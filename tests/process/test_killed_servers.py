@@ -140,14 +140,13 @@ async def test_every_run_ends_by_itself_after_all_processes_were_killed_in_mid_r
 
         with pytest.warns(UserWarning, match="attempting reconnect"):
             await kill_everything(deployment, server)
-        for case, listener in held:
-            project.open_gate(listener.name, case.held)
-        for name in ("whole", "waiting", "stateless"):
-            project.open_gate(name, "b")
-        await deployment.serve()
-
-        for values in await asyncio.gather(*waiting):
-            assert values["log"] == ["a", "b", "c"]
+            for case, listener in held:
+                project.open_gate(listener.name, case.held)
+            for name in ("whole", "waiting", "stateless"):
+                project.open_gate(name, "b")
+            await deployment.serve()
+            for values in await asyncio.gather(*waiting):
+                assert values["log"] == ["a", "b", "c"]
 
         for case, listener in held:
             await assert_ended_well(http, listener)

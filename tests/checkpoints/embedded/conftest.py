@@ -33,8 +33,8 @@ def used_dir() -> Iterator[Path]:
 
 
 @pytest.fixture
-def start() -> Iterator[Start]:
-    """Start servers of this process, which are stopped after the test."""
+def start(data_dir: Path) -> Iterator[Start]:
+    """Start servers of this process, which are stopped after the test: before `data_dir` goes, so it comes first."""
     servers: list[EmbeddedServer] = []
 
     def _start(data_dir: Path, *, bindir: Path | None = None, **options: str) -> EmbeddedServer:
@@ -58,8 +58,8 @@ def import_path() -> Iterator[Path]:
 
 
 @pytest.fixture
-def start_owner(import_path: Path) -> Iterator[StartOwner]:
-    """Start owners in processes of their own, which are killed after the test."""
+def start_owner(import_path: Path, data_dir: Path) -> Iterator[StartOwner]:
+    """Start owners in processes of their own, which are killed after the test: before `data_dir` goes, as above."""
     owners: list[Owner] = []
 
     def _start(data_dir: Path, *, python: str = sys.executable, uid: int | None = None, fork: bool = False) -> Owner:
