@@ -28,7 +28,8 @@ from threadline.runs.workshop import Workshop
 
 logger = logging.getLogger("threadline.runs")
 
-STUBBORN_SECONDS = 30.0  # how long a task that ignores its cancellation is asked again
+GRACE_SECONDS = 2.0  # what a cancelled task has to tidy up, until it is cancelled again
+MOST_CANCELLATIONS = 15  # of a task that ignores them
 
 
 class Execution:
@@ -40,6 +41,8 @@ class Execution:
         self._reason: StopReason | None = None
         self._action = CancelAction.INTERRUPT
         self._task: asyncio.Task[Outcome] | None = None
+        self._over: asyncio.Future[None] = asyncio.get_running_loop().create_future()  # or it was given up
+        self._asking: asyncio.TimerHandle | None = None
         self._control = RunControl()
         self._recorder: Recorder | None = None
         self._saver: RunSaver | None = None
@@ -51,8 +54,24 @@ class Execution:
         """Cancel the run's task. The first reason counts, except that a lost lease beats them all."""
         if self._reason is None or reason is StopReason.LEASE_LOST:
             self._reason, self._action = reason, action
-        if self._task is not None:
-            self._task.cancel()
+        if self._task is not None and self._asking is None:
+            self._ask(self._task, MOST_CANCELLATIONS)
+
+    def _ask(self, task: asyncio.Task[Outcome], times: int) -> None:
+        """Cancel the task, and again should it not end: not before its nodes and callbacks had time to tidy up."""
+        if task.done():
+            return
+        if times:
+            task.cancel()
+            self._asking = task.get_loop().call_later(GRACE_SECONDS, self._ask, task, times - 1)
+        else:
+            self._note_over(task)
+
+    def _note_over(self, task: asyncio.Task[Outcome]) -> None:
+        if self._asking is not None:
+            self._asking.cancel()
+        if not self._over.done():
+            self._over.set_result(None)
 
     def lose(self) -> None:
         """The thread belongs to somebody else, unless the run's own end is what freed it."""
@@ -103,22 +122,18 @@ class Execution:
     async def _await_outcome(self, buffer: RunBuffer) -> Outcome | None:
         """Run the graph in a task of its own, so that stopping it is not stopping us."""
         self._task = asyncio.create_task(self._invoke(buffer), name=f"run/{self.claim.run.run_id}")
+        self._task.add_done_callback(self._note_over)
         if self._reason is not None:
-            self._task.cancel()
+            self._ask(self._task, MOST_CANCELLATIONS)
         await self._join(self._task)
         if self._reason is None and not self._task.cancelled() and self._task.done():
             return self._task.result()
         return self._judge(self._task)
 
     async def _join(self, task: asyncio.Task[Outcome]) -> None:
-        """Wait for the task; one that was stopped and swallows its cancellation is asked again, for a while."""
+        """Wait for the task; one that was stopped and swallows its cancellation is waited for no more after a while."""
         try:
-            patience = 0.0
-            while not task.done() and patience < STUBBORN_SECONDS:
-                await asyncio.wait({task}, timeout=1.0)
-                if self._reason is not None and not task.done():
-                    patience += 1.0
-                    task.cancel()
+            await self._over
         except asyncio.CancelledError:
             self.stop(StopReason.SHUTDOWN)
             await asyncio.wait({task}, timeout=1.0)

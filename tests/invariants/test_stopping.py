@@ -99,6 +99,27 @@ async def test_news_of_a_lost_attempt_does_not_stop_the_next_one_of_the_same_pro
     assert await lab.rows("select status, attempt from runs where run_id = %s", run.run_id) == [("success", 2)]
 
 
+async def test_a_node_that_tidies_up_is_not_cancelled_again_each_time_its_worker_looks(lab: Laboratory) -> None:
+    question = "left join thread_heads h on h.thread_id = m.thread_id"
+    async with open_proxy(lab.dsn) as proxy:
+        engine = await lab.open(proxy.conninfo, poll=lab.never)
+        folder = lab.make_folder()
+        run = await engine.queue.create(lab.request("tidying", **given(folder, "tidy", "tidying")))
+        await lab.until_traced(folder, "tidy started")
+        await lose_the_fence(lab, run)
+        engine.worker.look_for_cancels()
+        await lab.until_traced(folder, "tidy cancelled")
+        for _ in range(2):  # it asks once more when it has dealt with the answer before
+            proxy.hold(question)
+            engine.worker.look_for_cancels()
+            await until(lambda: proxy.held, "the worker looks again")
+            proxy.release()
+        open_gate(folder, "tidying")
+        await until(lambda: not running_tasks(run), "the run has stopped")
+        await lab.exit()
+    assert trace(folder)["tidy tidied"] == 1
+
+
 async def test_a_run_whose_thread_is_deleted_stops(lab: Laboratory) -> None:
     engine = await lab.open()
     folder = lab.make_folder()

@@ -61,6 +61,19 @@ def step(name: str) -> Node:
     return work
 
 
+async def tidy(state: State) -> Update:
+    """A node that takes its time to tidy up when it is cancelled."""
+    leave_trace(state, "tidy started")
+    try:
+        await pass_gate(state, "tidy")
+    except asyncio.CancelledError:
+        leave_trace(state, "tidy cancelled")
+        await pass_gate(state, "tidying")
+        leave_trace(state, "tidy tidied")
+        raise
+    return {"log": ["tidy"]}
+
+
 def extend(items: list[str], writes: Sequence[list[str]]) -> list[str]:
     """Put what was written behind what is there."""
     return [*items, *(item for write in writes for item in write)]
@@ -248,6 +261,7 @@ async def broken_factory(config: dict[str, Any]) -> Compiled:
 line = compile_line(step("a"), step("b"), step("c"))
 retrying = compile_line(step("a"), step("b"), step("c"), step("d"), retry=RetryPolicy(retry_on=Exception))
 swallowing = compile_line(step("a"), stubborn, step("c"), step("d"))
+tidying = compile_line(step("a"), tidy)
 fork = compile_fork(step("left"), step("right"))
 nested = compile_nested()
 layered = compile_layered()
@@ -282,5 +296,5 @@ NAMES = (
         "talking",
     ),
     *("flooding", "bursting", "dying", "hogging", "opaque", "giving", "nul_channel", "surrogate_channel"),
-    *("broken_factory", "deep", "long", "forgetful", "turning"),
+    *("broken_factory", "deep", "long", "forgetful", "turning", "tidying"),
 )

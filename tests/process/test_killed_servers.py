@@ -116,6 +116,19 @@ def assert_went_on_from_what_was_committed(project: Project, counting: Listener)
         assert starts.total() <= steps + 1
 
 
+async def wait_across_a_restart(
+    deployment: Deployment, server: Program, held: list[tuple[Case, Listener]], waiting: "list[asyncio.Task[Any]]"
+) -> list[Any]:
+    """Kill everything, let the runs go on, start again, and return what was waited for all the time."""
+    await kill_everything(deployment, server)
+    for case, listener in held:
+        deployment.project.open_gate(listener.name, case.held)
+    for name in ("whole", "waiting", "stateless"):
+        deployment.project.open_gate(name, "b")
+    await deployment.serve()
+    return await asyncio.gather(*waiting)
+
+
 async def test_every_run_ends_by_itself_after_all_processes_were_killed_in_mid_run(deployment: Deployment) -> None:
     project = deployment.project
     server = await deployment.serve()
@@ -139,14 +152,9 @@ async def test_every_run_ends_by_itself_after_all_processes_were_killed_in_mid_r
         await until(lambda: project.starts("waiting")["b"] and project.starts("stateless")["b"], "both are waited for")
 
         with pytest.warns(UserWarning, match="attempting reconnect"):
-            await kill_everything(deployment, server)
-            for case, listener in held:
-                project.open_gate(listener.name, case.held)
-            for name in ("whole", "waiting", "stateless"):
-                project.open_gate(name, "b")
-            await deployment.serve()
-            for values in await asyncio.gather(*waiting):
-                assert values["log"] == ["a", "b", "c"]
+            answers = await wait_across_a_restart(deployment, server, held, waiting)
+        for values in answers:
+            assert values["log"] == ["a", "b", "c"]
 
         for case, listener in held:
             await assert_ended_well(http, listener)
