@@ -1,5 +1,6 @@
 """Owns the databases of the tests: one real server per session, one fresh migrated database per test."""
 
+import gc
 import os
 import tempfile
 from collections.abc import AsyncIterator, Iterator
@@ -28,6 +29,7 @@ ENOUGH_MEMORY = 4 * 1024**3  # bytes; each server keeps up to 1 GB of its log
 
 def pytest_configure(config: pytest.Config) -> None:
     """Choose what the tests, and all that they start, inherit."""
+    collect_seldom()
     if hasattr(config, "workerinput"):
         return
     if "TMPDIR" not in os.environ and (memory := _memory()) is not None:
@@ -48,9 +50,13 @@ def _memory() -> Path | None:
 
 
 def pytest_collection_finish() -> None:
-    """Set the collector as the product does: three thousand collected tests are much to look through in vain."""
-    collect_seldom()
+    """Do as the product does: three thousand collected tests are much to look through in vain."""
     keep_what_is_there()
+
+
+def pytest_unconfigure() -> None:
+    """Let what was kept be collected after all: libraries look for what is left at the end, and complain."""
+    gc.unfreeze()
 
 
 @pytest.fixture(scope="session")
