@@ -20,7 +20,7 @@ unexport PYTHONDONTWRITEBYTECODE
 export UV_SYSTEM_CERTS ?= true
 # A DATABASE_URL that may create databases serves the tests, too.
 export TEST_DATABASE_URL ?= $(DATABASE_URL)
-# A server of yours may have no more than the usual 100 connections, which three test processes exceed.
+# A server of yours may have no more than the usual 100 connections, which more test processes exceed.
 
 .DEFAULT_GOAL := help
 
