@@ -58,7 +58,9 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     os.set_blocking(sys.stdout.fileno(), False)
-    line = sys.stdin.buffer.readline()
+    # Unbuffered: what the parent may have said already behind its first line is for `_hear`.
+    with open(sys.stdin.fileno(), "rb", buffering=0, closefd=False) as said_first:
+        line = said_first.readline()
     if not line:
         return  # the parent ended before it had said anything
     orders = Orders(**json.loads(line))

@@ -1,6 +1,7 @@
 """Invariant 5 where a lease need not be waited for: a process is dead for certain, or is seen to be cut off."""
 
 import asyncio
+import json
 import os
 import signal
 import subprocess
@@ -15,7 +16,7 @@ import pytest
 from threadline.commands.demo.processes import descendants
 from threadline.runs.engine import Engine
 from threadline.runs.hosts import identify, is_gone
-from threadline.runs.lease_keeper import is_stopped
+from threadline.runs.lease_keeper import RELEASED, Orders, is_stopped
 from threadline.runs.model import Run
 from threadline.tests.laboratory.laboratory import Laboratory, open_gate, read, trace
 from threadline.tests.laboratory.locks import until
@@ -62,6 +63,19 @@ async def test_the_runs_of_a_process_whose_keeper_saw_it_die_are_taken_up_at_onc
     worker.kill()
     await until(lambda: lab.value("select gone from processes where process_id = %s", worker.process_id), "it is gone")
     await assert_taken_up_at_once(lab, run, folder)
+
+
+def test_a_keeper_that_is_told_at_once_that_its_lease_was_given_up_ends_without_a_word() -> None:
+    """Its orders and the end of its work lie in the pipe together; it must not take that for its parent's death."""
+    orders = Orders("host=/nowhere", "public", False, "id", "name", None, os.getpid(), None, 60.0, 20.0, 30.0)
+    ended = subprocess.run(
+        [sys.executable, "-P", "-m", "threadline.runs.lease_keeper"],
+        input=json.dumps(orders._asdict()).encode() + b"\n" + RELEASED,
+        capture_output=True,
+        check=True,
+        timeout=20,
+    )
+    assert (ended.stdout, ended.stderr) == (b"", b"")  # it would have told of a database that is not there
 
 
 def test_a_process_that_ends_while_its_keeper_looks_at_it_does_not_run(monkeypatch: pytest.MonkeyPatch) -> None:
