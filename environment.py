@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from difflib import get_close_matches
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple, TypeVar
 
@@ -195,6 +196,7 @@ def _schema_name(name: str) -> str:
     return name
 
 
+@cache  # a command reads its settings several times, and all that a machine trusts takes 35 ms
 def _certificates(path: Path) -> Path:
     try:
         ssl.create_default_context(cafile=path)

@@ -55,9 +55,9 @@ class Execution:
         if self._reason is None or reason is StopReason.LEASE_LOST:
             self._reason, self._action = reason, action
         if self._task is not None and self._asking is None:
-            self._ask(self._task, MOST_CANCELLATIONS)
+            self._ask(self._task)
 
-    def _ask(self, task: asyncio.Task[Outcome], times: int) -> None:
+    def _ask(self, task: asyncio.Task[Outcome], times: int = MOST_CANCELLATIONS) -> None:
         """Cancel the task, and again should it not end: not before its nodes and callbacks had time to tidy up."""
         if task.done():
             return
@@ -124,7 +124,7 @@ class Execution:
         self._task = asyncio.create_task(self._invoke(buffer), name=f"run/{self.claim.run.run_id}")
         self._task.add_done_callback(self._note_over)
         if self._reason is not None:
-            self._ask(self._task, MOST_CANCELLATIONS)
+            self._ask(self._task)
         await self._join(self._task)
         if self._reason is None and not self._task.cancelled() and self._task.done():
             return self._task.result()

@@ -35,8 +35,8 @@ async def hold_lease(
     me = identify()
     who = (str(process_id), name, me.host, me.pid, me.birth)
     prepare, schema = database.has_sessions, database.schema_name
-    seconds, first = (lease.total_seconds(), renew.total_seconds()), min(lease / 2, 3 * renew).total_seconds()
-    orders = Orders(conninfo, schema, prepare, *who, *seconds, first)
+    durations = [duration.total_seconds() for duration in (lease, renew, min(lease / 2, 3 * renew))]
+    orders = Orders(conninfo, schema, prepare, *who, *durations)
     async with pool.connection() as connection:
         await connection.execute(_SQL["renew"], registration(orders, orders.first))
     task = asyncio.create_task(_keep(orders), name="lease")

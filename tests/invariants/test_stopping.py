@@ -11,6 +11,8 @@ from threadline.tests.laboratory.laboratory import Laboratory, open_gate, trace
 from threadline.tests.laboratory.locks import until
 from threadline.tests.laboratory.proxy import open_proxy
 
+LOOK = "left join thread_heads h on h.thread_id = m.thread_id"  # of the worker, for what became of its runs
+
 
 def given(folder: Path, *gates: str) -> dict[str, Any]:
     return {"input": {"folder": str(folder), "gates": list(gates), "log": []}}
@@ -83,7 +85,7 @@ async def test_news_of_a_lost_attempt_does_not_stop_the_next_one_of_the_same_pro
         folder = lab.make_folder()
         run = await engine.queue.create(lab.request("line", **given(folder, "b")))
         await lab.until_traced(folder, "b started")
-        proxy.hold("left join thread_heads h on h.thread_id = m.thread_id")
+        proxy.hold(LOOK)
         engine.worker.look_for_cancels()
         await until(lambda: proxy.held, "the worker asks about its first attempt")
         await lose_the_fence(lab, run)
@@ -100,7 +102,6 @@ async def test_news_of_a_lost_attempt_does_not_stop_the_next_one_of_the_same_pro
 
 
 async def test_a_node_that_tidies_up_is_not_cancelled_again_each_time_its_worker_looks(lab: Laboratory) -> None:
-    question = "left join thread_heads h on h.thread_id = m.thread_id"
     async with open_proxy(lab.dsn) as proxy:
         engine = await lab.open(proxy.conninfo, poll=lab.never)
         folder = lab.make_folder()
@@ -110,7 +111,7 @@ async def test_a_node_that_tidies_up_is_not_cancelled_again_each_time_its_worker
         engine.worker.look_for_cancels()
         await lab.until_traced(folder, "tidy cancelled")
         for _ in range(2):  # it asks once more when it has dealt with the answer before
-            proxy.hold(question)
+            proxy.hold(LOOK)
             engine.worker.look_for_cancels()
             await until(lambda: proxy.held, "the worker looks again")
             proxy.release()

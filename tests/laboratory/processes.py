@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from threadline.commands.collector import collect_seldom, keep_what_is_there
+from threadline.commands.collector import collect_seldom
 from threadline.graphs.configuration import load_configuration
 from threadline.graphs.registry import Registry
 from threadline.runs.engine import EngineSettings, open_engine
@@ -89,7 +89,6 @@ class EngineProcess:
 
 def _main(orders: Orders, ready: Connection) -> None:
     collect_seldom()
-    keep_what_is_there()
     if orders.clock_offset:
         time.time_ns = _shift(time.time_ns, int(orders.clock_offset * 1e9))
         time.time = _shift(time.time, orders.clock_offset)
